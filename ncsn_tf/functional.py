@@ -1,0 +1,141 @@
+"""The networks' operations as pure functions, with the reference's borders and statistics."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+EPSILON = 1e-5
+
+
+def instance_norm_plus(x, table, labels):
+    """Conditional instance normalisation++.
+
+    With mu_k, s_k^2 the spatial mean and (biased) variance of channel k, and m, v^2 the mean and
+    the *unbiased* variance of the mu_k over the channels:
+
+        y_k = gamma_k * (x_hat_k + alpha_k * mu_hat_k) + beta_k
+        x_hat_k = (x_k - mu_k) / sqrt(s_k^2 + eps),   mu_hat_k = (mu_k - m) / sqrt(v^2 + eps)
+
+    evaluated as x * A + B with A, B of one number a sample and channel. The statistics and the
+    parameters are float32 whatever the type of x. The backward pass is written out: it keeps x
+    alone, and takes half the nodes that automatic differentiation would. Differentiable twice.
+
+    Args:
+        x: float [batch, height, width, C], C >= 2.
+        table: float32 [L, 3 C], the rows (gamma, alpha, beta) of each noise level.
+        labels: int32 [batch], rows of the table.
+
+    Returns:
+        y, of x's shape and type.
+
+    Source: Song & Ermon 2019, appendix A; alpha multiplied by gamma and the unbiased variance as in
+    the released code (the paper's formula has neither).
+    """
+    return _instance_norm_plus(x, table, labels)
+
+
+@tf.custom_gradient
+def _instance_norm_plus(x, table, labels):
+    pixels = x.shape[1] * x.shape[2]
+    channels = x.shape[3]
+    wide = tf.cast(x, tf.float32)
+    gamma, alpha, beta = tf.split(tf.gather(table, labels), 3, axis=1)  # [B, C] each
+    mean = tf.reduce_mean(wide, [1, 2], keepdims=True)  # [B, 1, 1, C]
+    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), [1, 2])
+    mean = tf.reshape(mean, [-1, channels])
+    # Square root and division round alike in every position of a batch. rsqrt does not, and
+    # TensorFlow would rewrite 1 / sqrt(v) into it; sqrt(1 / v) it leaves alone.
+    inverse = tf.sqrt(1.0 / (variance + EPSILON))
+    centred = mean - tf.reduce_mean(mean, 1, keepdims=True)
+    spread = tf.reduce_sum(tf.square(centred), 1, keepdims=True) * (1.0 / (channels - 1))
+    inverse_spread = tf.sqrt(1.0 / (spread + EPSILON))
+    mean_hat = centred * inverse_spread
+    scale = gamma * inverse
+    gain = gamma * alpha
+    shift = gain * mean_hat + beta - mean * scale
+    y = tf.cast(wide * _spatial(scale) + _spatial(shift), x.dtype)
+
+    def gradient(upstream):
+        wide_upstream = tf.cast(upstream, tf.float32)
+        # Sums over the pixels of dy and of dy * (x - mu): all that the parameters and the
+        # statistics need.
+        total = tf.reduce_sum(wide_upstream, [1, 2])
+        weighted = tf.reduce_sum(wide_upstream * wide, [1, 2]) - mean * total
+        d_mixed = mean_hat * total
+        d_gamma = inverse * weighted + alpha * d_mixed
+        d_alpha = gamma * d_mixed
+        d_table = tf.math.unsorted_segment_sum(
+            tf.concat([d_gamma, d_alpha, total], 1), labels, table.shape[0]
+        )
+        d_mean_hat = gain * total
+        along = tf.reduce_sum(centred * d_mean_hat, 1, keepdims=True)
+        pull = along * tf.square(inverse_spread) * (1.0 / (channels - 1))
+        d_centred = inverse_spread * (d_mean_hat - centred * pull)
+        d_mean = d_centred - tf.reduce_mean(d_centred, 1, keepdims=True) - scale * total
+        slope = scale * tf.square(inverse) * weighted * (-1.0 / pixels)
+        offset = d_mean * (1.0 / pixels) - slope * mean
+        d_x = wide_upstream * _spatial(scale) + wide * _spatial(slope) + _spatial(offset)
+        return tf.cast(d_x, x.dtype), d_table, None
+
+    return y, gradient
+
+
+def mean_pool(x):
+    """Mean of each 2 x 2 block: [B, H, W, C] -> [B, H/2, W/2, C]; H and W even."""
+    return tf.nn.avg_pool2d(x, 2, 2, "VALID")
+
+
+def average_pool_5x5(x):
+    """Mean over 5 x 5, stride 1, the two rows and columns of zero padding counted, as PyTorch does.
+
+    TensorFlow's SAME pooling divides by the number of pixels inside the image; the product with
+    that number over 25 gives the mean that counts the padding.
+    """
+    counted = _inside_share(x.shape[1], x.shape[2])
+    return tf.nn.avg_pool2d(x, 5, 1, "SAME") * tf.constant(counted, x.dtype)
+
+
+def resize_align_corners(x, height, width):
+    """Bilinear resize whose corner pixels keep their values (PyTorch's `align_corners=True`).
+
+    Two products with constant interpolation matrices: differentiable to any order, the same on
+    every device.
+    """
+    if (x.shape[1], x.shape[2]) == (height, width):
+        return x
+    channels = x.shape[3]
+    rows = tf.constant(_interpolation(x.shape[1], height), x.dtype)  # [height, h]
+    columns = tf.constant(_interpolation(x.shape[2], width), x.dtype)  # [width, w]
+    x = tf.reshape(
+        tf.einsum("Hh,bhn->bHn", rows, tf.reshape(x, [-1, x.shape[1], x.shape[2] * channels])),
+        [-1, x.shape[2], channels],
+    )
+    return tf.reshape(tf.einsum("Ww,nwc->nWc", columns, x), [-1, height, width, channels])
+
+
+@functools.cache
+def _inside_share(height, width):
+    """Share of the 5 x 5 window around a pixel that is inside the image: [1, height, width, 1]."""
+    shares = []
+    for size in (height, width):
+        index = np.arange(size)
+        shares.append((np.minimum(index + 2, size - 1) - np.maximum(index - 2, 0) + 1) / 5)
+    return (shares[0][:, None] * shares[1][None, :])[None, :, :, None]
+
+
+@functools.cache
+def _interpolation(source, target):
+    """Matrix [target, source] of linear interpolation between the two ends."""
+    position = np.linspace(0.0, source - 1.0, target)
+    low = np.minimum(position.astype(int), max(source - 2, 0))
+    weight = position - low
+    matrix = np.zeros((target, source))
+    matrix[np.arange(target), low] = 1.0 - weight
+    matrix[np.arange(target), np.minimum(low + 1, source - 1)] += weight
+    return matrix
+
+
+def _spatial(values):
+    """[B, C] -> [B, 1, 1, C]."""
+    return tf.reshape(values, [-1, 1, 1, values.shape[1]])

@@ -1,0 +1,133 @@
+"""Keras layers: convolution with PyTorch's initialisation, instance normalisation++."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from ncsn_tf import functional
+from ncsn_tf.compat import KEEP_FLOAT32
+
+
+class LayerTuple:
+    """Class attribute for a group of sub-layers: each becomes an attribute under its own name.
+
+    tf.train.Checkpoint does not look into the lists and tuples of a Keras 3 layer: what stands only
+    in one is neither saved nor restored, without a word.
+    """
+
+    def __set_name__(self, owner, name):
+        self.names = f"_{name}_names"
+
+    def __set__(self, instance, layers):
+        for layer in layers:
+            setattr(instance, layer.name, layer)
+        setattr(instance, self.names, tuple(layer.name for layer in layers))
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        return tuple(getattr(instance, name) for name in getattr(instance, self.names))
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
+class Convolution(keras.layers.Layer):
+    """Square convolution, stride 1, zero padding that keeps the image's size.
+
+    Kernel and bias start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, fan_in =
+    size^2 * inputs.
+
+    Args:
+        filters: channels of the result.
+        size: side of the kernel, odd.
+        dilation: distance between the kernel's taps.
+        use_bias: whether a bias is added.
+
+    Shapes: [B, H, W, inputs] -> [B, H, W, filters].
+    """
+
+    def __init__(self, filters, size=3, dilation=1, use_bias=True, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.size = size
+        self.dilation = dilation
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        inputs = input_shape[-1]
+        bound = 1.0 / math.sqrt(self.size**2 * inputs)
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.size, self.size, inputs, self.filters),
+            initializer=keras.initializers.RandomUniform(-bound, bound),
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias",
+                shape=(self.filters,),
+                initializer=keras.initializers.RandomUniform(-bound, bound),
+            )
+        self.built = True
+
+    def call(self, x):
+        kernel = tf.cast(self.kernel, self.compute_dtype)
+        y = tf.nn.conv2d(x, kernel, 1, "SAME", dilations=self.dilation)
+        return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, self.compute_dtype))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "size": self.size,
+            "dilation": self.dilation,
+            "use_bias": self.use_bias,
+        }
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
+class ConditionalInstanceNormPlus(keras.layers.Layer):
+    """Conditional instance normalisation++ (formula and source: `functional.instance_norm_plus`).
+
+    One table [L, 3 C] holds (gamma, alpha, beta) of every noise level; gamma and alpha start from
+    N(1, 0.02^2), beta from 0. The statistics are of one sample, so that training and evaluation
+    agree.
+
+    Args:
+        num_levels: L, rows of the table.
+
+    Shapes: [B, H, W, C], labels [B] -> [B, H, W, C]; C >= 2.
+    """
+
+    def __init__(self, num_levels, **kwargs):
+        super().__init__(**kwargs)
+        self.num_levels = num_levels
+
+    def build(self, input_shape):
+        self.table = self.add_weight(
+            name="table",
+            shape=(self.num_levels, 3 * input_shape[-1]),
+            initializer=NormTableInitializer(),
+            **KEEP_FLOAT32,
+        )
+        self.built = True
+
+    def call(self, x, labels):
+        return functional.instance_norm_plus(x, tf.convert_to_tensor(self.table), labels)
+
+    def get_config(self):
+        return {**super().get_config(), "num_levels": self.num_levels}
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
+class NormTableInitializer(keras.initializers.Initializer):
+    """(gamma, alpha, beta) side by side: N(1, 0.02^2), N(1, 0.02^2), 0."""
+
+    def __call__(self, shape, dtype=None, **kwargs):
+        levels, width = shape
+        channels = width // 3
+        gain = keras.initializers.RandomNormal(1.0, 0.02)((levels, 2 * channels), dtype=dtype)
+        return tf.concat([gain, tf.zeros((levels, channels), gain.dtype)], axis=1)
+
+    def get_config(self):
+        return {}

@@ -1,0 +1,108 @@
+"""Adam as the reference uses it, and the optimizers of Keras and TensorFlow Addons by name."""
+
+import difflib
+import inspect
+
+import keras
+import tensorflow as tf
+
+from ncsn_tf.compat import import_addons
+from ncsn_tf.errors import ConfigError
+
+ADDONS = "Addons>"
+# Keras optimizers that treat every weight alike: for these all weights can be one vector.
+_ELEMENTWISE = {
+    *("Adam", "AdamW", "Adamax", "Nadam", "SGD", "RMSprop"),
+    *("Adagrad", "Adadelta", "Lion", "Ftrl"),
+}
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
+class Adam(keras.optimizers.Adam):
+    """Adam with epsilon where the paper's main algorithm and PyTorch have it.
+
+        theta <- theta - lr * m_hat / (sqrt(v_hat) + epsilon)
+
+    Keras adds epsilon to sqrt(v) before the correction of v's bias, which makes it up to 31 times
+    larger in the first steps; here epsilon shrinks with the same factor sqrt(1 - beta_2^t), so that
+    both forms agree.
+
+    Source: Kingma & Ba 2015 (arXiv:1412.6980), Algorithm 1.
+    """
+
+    @property
+    def epsilon(self):
+        step = tf.cast(self.iterations, tf.float32) + 1.0
+        return self._epsilon * tf.sqrt(1.0 - tf.pow(tf.cast(self.beta_2, tf.float32), step))
+
+    @epsilon.setter
+    def epsilon(self, value):
+        self._epsilon = value
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self._epsilon}
+
+
+def make_optimizer(config):
+    """The optimizer that `config.optimizer` names, with the config's settings.
+
+    That is its step size, and beta_1, beta_2 and epsilon where the optimizer has them.
+
+    Returns:
+        (optimizer, whether it is element-wise and so may be given all weights as one vector).
+
+    Raises:
+        ConfigError: no optimizer of that name, or one of TensorFlow Addons without that package.
+    """
+    kind = Adam if config.optimizer == "Adam" else _optimizer_class(config.optimizer)
+    accepted = inspect.signature(kind.__init__).parameters
+    settings = {
+        "learning_rate": config.learning_rate,
+        "beta_1": config.adam_beta_1,
+        "beta_2": config.adam_beta_2,
+        "epsilon": config.adam_epsilon,
+    }
+    optimizer = kind(**{name: value for name, value in settings.items() if name in accepted})
+    return optimizer, config.optimizer in _ELEMENTWISE
+
+
+def _optimizer_class(name):
+    if name.startswith(ADDONS):
+        addons = import_addons()
+        if addons is None:
+            raise ConfigError(
+                f"--optimizer={name} needs TensorFlow Addons, which has a package set of its own: "
+                "requirements-addons.txt (Python 3.10 or 3.11)"
+            )
+        names = [ADDONS + known for known in _optimizers_in(addons.optimizers)]
+        kind = keras.saving.get_registered_object(name) if name in names else None
+    else:
+        names = _optimizers_in(keras.optimizers)
+        kind = getattr(keras.optimizers, name) if name in names else None
+    if kind is None:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+        raise ConfigError(f"--optimizer={name} is not an optimizer; {hint}")
+    return kind
+
+
+def _optimizers_in(module):
+    """Names of the optimizers in a module that can be made from a step size alone."""
+    return sorted(
+        name
+        for name, kind in vars(module).items()
+        if inspect.isclass(kind)
+        and hasattr(kind, "apply_gradients")
+        and "learning_rate" in inspect.signature(kind.__init__).parameters
+        and not _needs_more(kind)
+    )
+
+
+def _needs_more(kind):
+    parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+    return any(
+        parameter.default is parameter.empty
+        and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        and parameter.name != "learning_rate"
+        for parameter in parameters
+    )

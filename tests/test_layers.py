@@ -1,0 +1,146 @@
+"""The layers: initialisation, dilated convolution, precision, serialisation."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import functional
+from ncsn_tf.layers import ConditionalInstanceNormPlus, Convolution, NormTableInitializer
+
+
+def normal(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def weight_names(layer):
+    return [weight.name.split("/")[-1].split(":")[0] for weight in layer.weights]
+
+
+def naive_convolution(x, kernel, dilation):
+    """Sum over the kernel's taps of the shifted image, zero outside."""
+    size = kernel.shape[0]
+    border = dilation * (size // 2)
+    padded = np.pad(x, [(0, 0), (border, border), (border, border), (0, 0)])
+    height, width = x.shape[1:3]
+    y = 0.0
+    for i, j in np.ndindex(size, size):
+        top, left = i * dilation, j * dilation
+        y = y + padded[:, top : top + height, left : left + width] @ kernel[i, j]
+    return y
+
+
+@pytest.mark.parametrize("size, dilation", [(3, 1), (3, 2), (3, 4), (1, 1)])
+@pytest.mark.parametrize("height, width", [(6, 9), (4, 4), (2, 2)])
+def test_convolution_is_the_naive_sum(size, dilation, height, width):
+    layer = Convolution(5, size=size, dilation=dilation)
+    x = normal(2, height, width, 3)
+    y = layer(x).numpy()
+    kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
+    assert y.shape == (2, height, width, 5)
+    np.testing.assert_allclose(y, naive_convolution(x, kernel, dilation) + bias, atol=2e-6)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+def test_convolution_gradients(dilation):
+    """The value is linear in x and in the kernel: a gradient is a difference of two values."""
+    layer = Convolution(2, dilation=dilation)
+    x, direction, weights = tf.constant(normal(2, 4, 6, 3)), normal(4, 6, 3), normal(2, 4, 6, 2)
+    layer(x)
+    kernel = layer.get_weights()[0]
+    kernel_direction = normal(*kernel.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = tf.reduce_sum(weights * layer(x))
+    d_x, d_kernel, d_bias = tape.gradient(value, [x, *layer.trainable_variables])
+    for gradient, step, change in [
+        (d_x, direction[None], naive_convolution(direction[None].repeat(2, 0), kernel, dilation)),
+        (d_kernel, kernel_direction, naive_convolution(x, kernel_direction, dilation)),
+        (d_bias, np.ones(2), np.ones(2)),
+    ]:
+        np.testing.assert_allclose(np.sum(gradient * step), np.sum(weights * change), atol=1e-4)
+
+
+def test_convolution_weights():
+    layer = Convolution(4)
+    layer.build((None, 8, 8, 2))
+    assert weight_names(layer) == ["kernel", "bias"]
+    assert [tuple(weight.shape) for weight in layer.weights] == [(3, 3, 2, 4), (4,)]
+    layer = Convolution(4, use_bias=False)
+    layer.build((None, 8, 8, 2))
+    assert weight_names(layer) == ["kernel"]
+    assert layer.bias is None
+
+
+@pytest.mark.parametrize("size, inputs", [(3, 16), (1, 64)])
+def test_convolution_starts_from_pytorchs_uniform_law(size, inputs):
+    layer = Convolution(2048, size=size)
+    layer.build((None, 8, 8, inputs))
+    bound = 1 / np.sqrt(size**2 * inputs)
+    for values in layer.get_weights():
+        assert np.abs(values).max() <= bound
+        assert values.max() > 0.99 * bound
+        assert values.min() < -0.99 * bound
+        assert abs(values.mean()) < 0.1 * bound
+        np.testing.assert_allclose(values.std(), bound / np.sqrt(3), rtol=0.05)
+
+
+def test_norm_is_the_function_of_its_table():
+    layer = ConditionalInstanceNormPlus(7)
+    x, labels = normal(3, 4, 5, 6), tf.constant([6, 0, 6])
+    y = layer(x, labels)
+    assert weight_names(layer) == ["table"]
+    expected = functional.instance_norm_plus(tf.constant(x), layer.get_weights()[0], labels)
+    np.testing.assert_array_equal(y, expected)
+
+
+def test_norm_table_starts_near_the_plain_normalisation():
+    layer = ConditionalInstanceNormPlus(100)
+    layer.build((None, 8, 8, 64))
+    gamma, alpha, beta = np.split(layer.get_weights()[0], 3, axis=1)
+    for values in (gamma, alpha):
+        assert abs(values.mean() - 1.0) < 5 * 0.02 / np.sqrt(6400)
+        assert abs(values.std() - 0.02) < 5 * 0.02 / np.sqrt(2 * 6400)
+    assert abs(np.corrcoef(gamma.ravel(), alpha.ravel())[0, 1]) < 5 / np.sqrt(6400)
+    np.testing.assert_array_equal(beta, 0.0)
+
+
+def test_mixed_precision_convolution():
+    layer = Convolution(4, dtype="mixed_bfloat16")
+    x = normal(2, 6, 6, 3)
+    y = layer(x)
+    assert y.dtype == tf.bfloat16
+    assert [tf.as_dtype(weight.dtype) for weight in layer.weights] == [tf.float32] * 2
+    kernel, bias = layer.get_weights()
+    expected = naive_convolution(x, kernel, 1) + bias
+    np.testing.assert_allclose(tf.cast(y, tf.float32), expected, atol=0.03 * expected.max())
+
+
+def test_mixed_precision_norm_uses_its_table_in_float32():
+    layer = ConditionalInstanceNormPlus(2, dtype="mixed_bfloat16")
+    x, labels = tf.cast(normal(2, 4, 5, 6), tf.bfloat16), tf.constant([1, 0])
+    y = layer(x, labels)
+    table = tf.constant(layer.get_weights()[0])
+    assert table.dtype == tf.float32
+    assert y.dtype == tf.bfloat16
+    np.testing.assert_array_equal(y, functional.instance_norm_plus(x, table, labels))
+    rounded = tf.cast(tf.cast(table, tf.bfloat16), tf.float32)
+    assert np.any(y != functional.instance_norm_plus(x, rounded, labels))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Convolution(4, size=1, dilation=2, use_bias=False, name="one"),
+        Convolution(4, dtype="mixed_bfloat16"),
+        ConditionalInstanceNormPlus(5, name="two"),
+        NormTableInitializer(),
+    ],
+    ids=["convolution", "mixed precision", "norm", "initializer"],
+)
+def test_serialisation_round_trip(layer):
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert type(copy) is type(layer)
+    assert copy.get_config() == layer.get_config()
+    for attribute in ("filters", "size", "dilation", "use_bias", "num_levels", "compute_dtype"):
+        assert getattr(copy, attribute, None) == getattr(layer, attribute, None)

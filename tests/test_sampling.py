@@ -1,0 +1,214 @@
+"""Annealed Langevin dynamics against exact recursions; every image depends on its seed alone."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import sampling
+from ncsn_tf.networks import NCSN
+from ncsn_tf.random import Stream, uniform
+from ncsn_tf.schedule import geometric_sigmas
+
+# --- laws: scores known exactly ---
+
+MEAN, DEVIATION = 3.0, 0.3
+SIGMAS = geometric_sigmas(1.0, 0.1, 4)
+STEP_LR, STEPS = 3e-3, 5
+
+
+def gaussian_score(x, labels):
+    """Of N(MEAN, DEVIATION^2) perturbed at each image's level."""
+    variance = DEVIATION**2 + tf.square(tf.gather(SIGMAS, labels))
+    return (MEAN - x) / tf.reshape(variance, [-1] + [1] * (x.shape.rank - 1))
+
+
+def draw_gaussian(count, image_shape=(2,), **options):
+    seeds = tf.range(count, dtype=tf.int64)
+    return sampling.annealed_langevin(
+        gaussian_score, seeds, image_shape, SIGMAS, STEP_LR, STEPS, **options
+    )
+
+
+def test_mean_and_variance_follow_the_exact_recursion():
+    """The chain is far from stationary: half the step, another start or order would show."""
+    mean, variance = 0.5, 1 / 12
+    for sigma in SIGMAS.numpy().astype(np.float64):
+        step = STEP_LR * (sigma / float(SIGMAS[-1])) ** 2
+        shrink = 1 - step / (DEVIATION**2 + sigma**2)
+        for _ in range(STEPS):
+            mean = MEAN + shrink * (mean - MEAN)
+            variance = shrink**2 * variance + 2 * step
+    x = draw_gaussian(20_000, clip=False).numpy().astype(np.float64)
+    assert x.shape == (20_000, 2)
+    assert abs(x.mean() - mean) < 4 * np.sqrt(variance / x.size)
+    assert abs(x.var() - variance) < 4 * variance * np.sqrt(2 / x.size)
+    assert abs(np.corrcoef(x.T)[0, 1]) < 4 / np.sqrt(len(x))
+
+
+def test_clip_comes_at_the_end():
+    free = draw_gaussian(500, clip=False)
+    assert np.mean((free > 0) & (free < 1)) < 0.1
+    np.testing.assert_array_equal(draw_gaussian(500), np.clip(free, 0, 1))
+    np.testing.assert_array_equal(draw_gaussian(500, clip=True), np.clip(free, 0, 1))
+
+
+def test_denoising_is_a_last_step_without_noise():
+    noisy = draw_gaussian(50, clip=False)
+    last = float(SIGMAS[-1]) ** 2
+    expected = noisy + last * (MEAN - noisy) / (DEVIATION**2 + last)
+    denoised = draw_gaussian(50, clip=False, denoise=True)
+    np.testing.assert_allclose(denoised, expected, rtol=1e-6)
+    assert np.abs(denoised - noisy).max() > 0.03
+
+
+def test_annealing_gets_the_weights_of_far_modes_right():
+    """80 % at -4, 20 % at 4. The start in [0, 1] is nearer to the lesser mode."""
+    levels = geometric_sigmas(10.0, 0.5, 10)
+
+    def mixture_score(sigmas):
+        def score(x, labels):
+            variance = (0.25 + tf.square(tf.gather(sigmas, labels)))[:, None]
+            log_odds = np.log(0.8 / 0.2) - 8 * x / variance
+            share = tf.sigmoid(log_odds)  # of the mode at -4
+            return (-4 * share + 4 * (1 - share) - x) / variance
+
+        return score
+
+    @tf.function(autograph=False)
+    def share_of_the_greater_mode(sigmas, steps):
+        seeds = tf.range(4000, dtype=tf.int64)
+        x = sampling.annealed_langevin(
+            mixture_score(sigmas), seeds, (1,), sigmas, 0.025, steps, clip=False
+        )
+        return tf.reduce_mean(tf.cast(x < 0, tf.float32))
+
+    annealed = float(share_of_the_greater_mode(levels, 20))
+    assert abs(annealed - 0.8) < 0.04
+    assert float(share_of_the_greater_mode(levels[-1:], 200)) < 0.3
+
+
+def test_initial_state_is_uniform():
+    seeds = tf.range(3, dtype=tf.int64)
+    x = sampling.initial_state(seeds, [2, 3, 1])
+    np.testing.assert_array_equal(x, uniform(seeds, (2, 3, 1), Stream.INITIAL_STATE))
+    still = sampling.annealed_langevin(gaussian_score, seeds, [2, 3, 1], SIGMAS, 0.0, 1)
+    np.testing.assert_array_equal(still, x)
+
+
+# --- reproducibility: a network's rounding depends on the batch, an image must not ---
+
+TILE = 4
+NETWORK_SIGMAS = geometric_sigmas(1.0, 0.1, 2)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Channels that fill vector units: with 6 features, say, the place in the tile would show."""
+    return NCSN((8, 8, 1), features=8, num_levels=2)
+
+
+@pytest.fixture(scope="module")
+def draw(network):
+    """seeds [any] -> images, compiled once."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+    def draw(seeds):
+        return sampling.annealed_langevin(
+            network, seeds, (8, 8, 1), NETWORK_SIGMAS, 1e-2, 2, clip=False, tile=TILE
+        )
+
+    return draw
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 9])
+def test_an_image_depends_on_its_seed_alone(draw, count):
+    seeds = np.array([5, -9, 2**40, 11, 3, 7, 8, 1, 0], np.int64)
+    everything = draw(seeds).numpy()
+    assert everything.shape == (9, 8, 8, 1)
+    assert len(np.unique(everything.reshape(9, -1), axis=0)) == 9
+    np.testing.assert_array_equal(draw(seeds[:count]), everything[:count])
+    np.testing.assert_array_equal(draw(seeds[::-1][:count].copy()), everything[::-1][:count])
+    np.testing.assert_array_equal(draw(seeds[count:]), everything[count:])
+    strangers = np.concatenate([[100], seeds[:count], [200, 300]])
+    np.testing.assert_array_equal(draw(strangers)[1:-2], everything[:count])
+
+
+def test_tiles_change_rounding_only(network, draw):
+    seeds = tf.constant([5, -9, 11], tf.int64)
+    whole = sampling.annealed_langevin(
+        network, seeds, (8, 8, 1), NETWORK_SIGMAS, 1e-2, 2, clip=False
+    )
+    np.testing.assert_allclose(draw(seeds), whole, atol=2e-5)
+
+
+def test_a_chain_in_pieces_is_the_chain_at_once(network, draw):
+    seeds = tf.constant([5, -9, 11, 3], tf.int64)
+
+    @tf.function(autograph=False)
+    def steps(x, start, stop):
+        return sampling.langevin_steps(network, x, seeds, NETWORK_SIGMAS, 1e-2, 2, start, stop)
+
+    def run(*stops):
+        x = sampling.initial_state(seeds, (8, 8, 1))
+        for start, stop in zip((0, *stops), stops, strict=False):
+            x = steps(x, tf.constant(start), tf.constant(stop))
+        return x.numpy()
+
+    at_once = run(4)
+    for stops in ((1, 4), (2, 4), (1, 2, 2, 3, 4)):
+        np.testing.assert_array_equal(run(*stops), at_once)
+    assert np.any(run(3) != at_once)
+    np.testing.assert_array_equal(draw(seeds), at_once)
+
+
+# --- tiles ---
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 8])
+def test_tiles_are_padded_with_zeros_and_of_one_size(count):
+    def fn(images, labels):
+        assert images.shape == (4, 2)
+        assert labels.shape == (4,)
+        # The sum over the tile makes neighbours and padding visible.
+        return tf.cast(labels, tf.float32)[:, None] + tf.reduce_sum(images, 0, keepdims=True)
+
+    images = np.arange(2.0 * count, dtype=np.float32).reshape(count, 2)
+    labels = np.arange(count, dtype=np.int32)
+    expected = np.empty_like(images)
+    for start in range(0, count, 4):
+        tile = slice(start, start + 4)
+        expected[tile] = labels[tile, None] + images[tile].sum(0)
+
+    compiled = tf.function(
+        lambda *batches: sampling.in_tiles(fn, 4, *batches),
+        input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([None], tf.int32)],
+    )
+    batches = tf.constant(images), tf.constant(labels)
+    for result in (compiled(*batches), sampling.in_tiles(fn, 4, *batches)):
+        np.testing.assert_array_equal(result, expected)
+
+
+# --- graph ---
+
+
+def test_graph_does_not_grow_with_the_steps():
+    def nodes(steps):
+        draw = tf.function(sampling.annealed_langevin, autograph=False)
+        seeds = tf.range(3, dtype=tf.int64)
+        graph = draw.get_concrete_function(
+            gaussian_score, seeds, (2,), SIGMAS, STEP_LR, steps, tile=2
+        ).graph.as_graph_def()
+        return len(graph.node) + sum(len(fn.node_def) for fn in graph.library.function)
+
+    assert nodes(1) == nodes(1000) < 1500
+
+
+# --- bytes ---
+
+
+def test_bytes_are_rounded_to_the_nearest():
+    levels = np.arange(256, dtype=np.float32) / 255
+    assert sampling.to_uint8(levels).dtype == tf.uint8
+    for shift in (0.0, 0.4 / 255, -0.4 / 255):
+        np.testing.assert_array_equal(sampling.to_uint8(levels + np.float32(shift)), np.arange(256))
+    np.testing.assert_array_equal(sampling.to_uint8(tf.constant([-3.0, 1.5])), [0, 255])
