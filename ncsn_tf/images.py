@@ -1,0 +1,102 @@
+"""Pictures on disk: grids, single files and movies of samples."""
+
+import contextlib
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ncsn_tf.errors import UserError
+
+_SMALLEST_GRID = 512  # pixels: grids of tiny images are enlarged to be seen
+_GAP = 1  # pixels of grey between the images of a grid
+_GREY = 96
+
+
+def to_uint8(images):
+    """Float [0, 1] -> uint8 as `sampling.to_uint8`, on the host."""
+    return np.round(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
+
+
+def grid(images):
+    """Lay images out in a near-square grid, row by row, one pixel of grey between them.
+
+    Args:
+        images: uint8 [N, H, W, C].
+
+    Returns:
+        uint8 [rows * (H + 1) - 1, columns * (W + 1) - 1, C]; places without an image are grey.
+    """
+    count, height, width, channels = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    canvas = np.full((rows * columns, height + _GAP, width + _GAP, channels), _GREY, np.uint8)
+    canvas[:count, :height, :width] = images
+    canvas = canvas.reshape(rows, columns, *canvas.shape[1:]).transpose(0, 2, 1, 3, 4)
+    canvas = canvas.reshape(rows * (height + _GAP), columns * (width + _GAP), channels)
+    return canvas[:-_GAP, :-_GAP]
+
+
+def save_grid(path, images):
+    """Write a grid of uint8 [N, H, W, C] as PNG; images of few pixels are enlarged by a factor."""
+    picture = _enlarged(grid(images))
+    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def save_singles(folder, images, names):
+    """Write each image of uint8 [N, H, W, C] as folder/<name>.png, in its own size."""
+    for image, name in zip(images, names, strict=True):
+        picture = _picture(image)
+        write_atomically(
+            Path(folder) / f"{name}.png",
+            lambda temporary, picture=picture: picture.save(temporary, format="PNG"),
+        )
+
+
+def save_movie(path, frames, seconds=8.0):
+    """Write uint8 grids [H, W, C] as an animated GIF that rests on its last frame."""
+    pictures = [_enlarged(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    duration = max(20, round(1000 * seconds / len(pictures)))
+    durations = [duration] * (len(pictures) - 1) + [2000]
+    write_atomically(
+        path,
+        lambda temporary: pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+        ),
+    )
+
+
+def write_atomically(path, write):
+    """Call write(temporary path), then move the file into place: never half a file.
+
+    Raises:
+        UserError: when the place cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _picture(image):
+    return Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image)
+
+
+def _enlarged(image):
+    factor = max(1, _SMALLEST_GRID // max(image.shape[:2]))
+    picture = _picture(image)
+    size = (picture.width * factor, picture.height * factor)
+    return picture.resize(size, Image.Resampling.NEAREST)

@@ -1,0 +1,158 @@
+"""The compiled training step: denoising score matching, Adam, the average of the weights."""
+
+import tensorflow as tf
+
+from ncsn_tf import losses, random
+from ncsn_tf.compat import raw_variables
+from ncsn_tf.flat import split
+from ncsn_tf.random import Stream
+from ncsn_tf.schedule import geometric_sigmas
+
+
+class TrainingStep:
+    """One step on one global batch, under the distribution strategy; nothing returns to the host.
+
+    Every random number is a function of (seed, step, index of the example in the global batch), so
+    that neither the number of replicas nor an interruption changes the run. A step whose loss or
+    gradient is not finite leaves the weights and the optimizer as they were and is counted.
+
+    Args:
+        state: a `TrainingState`.
+        config: its `Config`.
+        strategy: the distribution strategy the state was made under.
+    """
+
+    def __init__(self, state, config, strategy):
+        self.state = state
+        self.config = config
+        self.strategy = strategy
+        self.sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+        self.totals = Totals(config.num_levels)
+        self.gradients = tf.function(
+            self._gradients, jit_compile=config.jit_compile or None, autograph=False
+        )
+        self.run = tf.function(self._run, autograph=False)
+
+    def _run(self, images):
+        step = self.state.step.read_value()
+        gradient, loss, level_losses, level_counts = (
+            self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
+            for value in self.strategy.run(self._replica_gradients, args=(images, step))
+        )
+        norm = tf.norm(gradient)
+        good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        tf.cond(good, lambda: self._update(gradient), lambda: None)
+        self.state.step.assign_add(1)
+        self._count(good)
+        self.totals.add(good, loss, norm, level_losses, level_counts)
+
+    def _replica_gradients(self, images, step):
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        size = images.shape[0]
+        return self.gradients(images, replica * size + tf.range(size), step)
+
+    def _gradients(self, images, positions, step):
+        """Gradient [P] and this replica's share of the mean loss; losses by noise level."""
+        config = self.config
+        seeds = tf.fill([images.shape[0]], tf.constant(config.seed, tf.int64))
+        counters = (positions, step)
+        images, labels, noise = corrupt(images, seeds, counters, config)
+        with tf.GradientTape() as tape:
+            per_example = losses.denoising_score_matching(
+                self.state.network, images, labels, noise, self.sigmas, config.anneal_power
+            )
+            loss = tf.reduce_sum(per_example) / config.batch_size
+        gradients = tape.gradient(loss, raw_variables(self.state.network))
+        ones = tf.ones_like(per_example)
+        return (
+            self.state.weights.flatten(gradients),
+            loss,
+            tf.math.unsorted_segment_sum(per_example, labels, config.num_levels),
+            tf.math.unsorted_segment_sum(ones, labels, config.num_levels),
+        )
+
+    def _update(self, gradient):
+        state, config = self.state, self.config
+
+        def apply():
+            # apply_gradients sums over the replicas, which all hold the whole sum already.
+            share = gradient / self.strategy.num_replicas_in_sync
+            shares = [share] if state.is_flat else split(share, raw_variables(state.network))
+            state.optimizer.apply_gradients(zip(shares, state.optimized, strict=True))
+
+        self.strategy.run(apply)
+        if state.is_flat:
+            state.weights.copy_to(state.network)
+        else:
+            state.weights.copy_from(state.network)
+        if state.average is not None:
+            state.average.move_towards(state.weights, 1.0 - config.ema_decay)
+
+    def _count(self, good):
+        state = self.state
+        bad = tf.cast(~good, tf.int64)
+        state.bad_steps.assign((state.bad_steps + 1) * bad)
+        state.worst_bad_steps.assign(tf.maximum(state.worst_bad_steps, state.bad_steps))
+        state.skipped_steps.assign_add(bad)
+
+
+def corrupt(images, seeds, counters, config):
+    """What a training example needs at random: dequantised images, noise levels, noise.
+
+    Args:
+        images: float32 [B, H, W, C] in [0, 1].
+        seeds, counters: address of the draws, see `random`.
+        config: the run's `Config`.
+
+    Returns:
+        images (X * 255/256 + U[0, 1)/256 with `config.dequantize`), labels int32 [B], noise.
+    """
+    shape = images.shape[1:]
+    if config.dequantize:
+        grain = random.uniform(seeds, shape, Stream.DEQUANTIZATION, counters)
+        images = images * (255.0 / 256.0) + grain * (1.0 / 256.0)
+    labels = random.integers(seeds, config.num_levels, Stream.LEVEL, counters)
+    noise = random.normal(seeds, shape, Stream.PERTURBATION, counters)
+    return images, labels, noise
+
+
+class Totals:
+    """Sums over the good steps since the last report, kept on the device until `report`."""
+
+    def __init__(self, num_levels):
+        self.loss = tf.Variable(0.0)
+        self.gradient_norm = tf.Variable(0.0)
+        self.steps = tf.Variable(0.0)
+        self.level_losses = tf.Variable(tf.zeros([num_levels]))
+        self.level_counts = tf.Variable(tf.zeros([num_levels]))
+
+    def add(self, good, loss, norm, level_losses, level_counts):
+        def keep(value):
+            return tf.where(good, value, tf.zeros_like(value))
+
+        self.loss.assign_add(keep(loss))
+        self.gradient_norm.assign_add(keep(norm))
+        self.steps.assign_add(tf.cast(good, tf.float32))
+        self.level_losses.assign_add(keep(level_losses))
+        self.level_counts.assign_add(keep(level_counts))
+
+    def report(self):
+        """Means since the last report; None for what was never seen.
+
+        Returns:
+            (loss, gradient norm, [loss of each level]).
+        """
+
+        def mean(total, count):
+            return float(total) / float(count) if count else None
+
+        steps = self.steps.numpy()
+        levels = zip(self.level_losses.numpy(), self.level_counts.numpy(), strict=True)
+        values = (
+            mean(self.loss.numpy(), steps),
+            mean(self.gradient_norm.numpy(), steps),
+            [mean(total, count) for total, count in levels],
+        )
+        for variable in vars(self).values():
+            variable.assign(tf.zeros_like(variable))
+        return values

@@ -1,0 +1,277 @@
+"""Checkpoints hold everything, fit only their own run, and say so when they are damaged."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import checkpoints
+from ncsn_tf.checkpoints import RunCheckpoints
+from ncsn_tf.config import Config
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.state import TrainingState, build_network
+
+CONFIG = Config(
+    dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5
+)
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+def move(state):
+    """Change everything that a checkpoint holds, as some steps of training would."""
+    generator = np.random.default_rng(int(state.step.numpy()))
+    for _ in range(2):
+        gradient = generator.normal(size=state.weights.vector.shape).astype(np.float32)
+        state.optimizer.apply_gradients([(tf.constant(gradient), state.weights.weight)])
+        state.average.move_towards(state.weights, 0.5)
+    state.weights.copy_to(state.network)
+    state.step.assign_add(7)
+    state.skipped_steps.assign_add(2)
+
+
+def numbers(state):
+    """{what: value} of all that training changes."""
+    variables = {
+        "weights": state.weights.vector,
+        "average": state.average.vector,
+        "step": state.step,
+        "skipped_steps": state.skipped_steps,
+    }
+    for part in ("network", "evaluation_network", "optimizer"):
+        for index, variable in enumerate(getattr(state, part).variables):
+            variables[f"{part}/{index}"] = variable.value
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def score(network):
+    x = np.linspace(0, 1, 3 * 64, dtype=np.float32).reshape(3, 8, 8, 1)
+    return network(x, tf.constant([0, 1, 2])).numpy()
+
+
+@pytest.fixture(scope="module")
+def state(strategy):
+    """A state that is not fresh; the tests do not change it."""
+    state = TrainingState(CONFIG, strategy)
+    move(state)
+    return state
+
+
+@pytest.fixture(scope="module")
+def fresh(strategy):
+    """A state to restore into."""
+    return TrainingState(dataclasses.replace(CONFIG, seed=99), strategy)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return dataclasses.replace(CONFIG, workdir=str(tmp_path / "run"))
+
+
+@pytest.fixture
+def saved(state, config):
+    """Path of a checkpoint of `state`."""
+    return RunCheckpoints(state, config).save()
+
+
+def test_every_variable_is_in_the_checkpoint(state, saved):
+    """Nothing hides from tf.train.Checkpoint, which does not look into a Keras layer's lists."""
+    stored = {}
+    for name, shape in tf.train.list_variables(saved):
+        part, _, rest = name.partition("/")
+        if rest and part != "_CHECKPOINTABLE_OBJECT_GRAPH":
+            stored.setdefault(part, []).append(tuple(shape))
+    trained = state.weights.vector  # which a Keras optimizer keeps among its own
+    for part, variables in [
+        ("network", state.network.variables),
+        ("average", state.evaluation_network.variables),
+        ("optimizer", [*state.optimizer.variables, trained]),
+    ]:
+        shapes = [tuple(variable.shape) for variable in variables]
+        assert sorted(stored.pop(part)) == sorted(shapes), part
+    assert stored == {"step": [()], "skipped_steps": [()], "config": [()], "save_counter": [()]}
+    sizes = [variable.shape.num_elements() for variable in state.network.variables]
+    assert sum(sizes) == state.network.count_params() == state.weights.vector.shape[0]
+
+
+def test_a_checkpoint_restores_everything(state, fresh, saved, config):
+    expected = numbers(state)
+    fresh.step.assign(0)
+    fresh.weights.vector.assign(tf.zeros_like(fresh.weights.vector))
+    fresh.weights.copy_to(fresh.network)
+    assert np.any(score(fresh.network) != score(state.network))
+
+    assert RunCheckpoints(fresh, config).restore()
+    assert_same(expected, numbers(fresh))
+    assert expected["step"] == 7
+    assert expected["skipped_steps"] == 2
+    assert int(fresh.optimizer.iterations.numpy()) == 2
+    assert np.any(expected["average"] != expected["weights"])
+    np.testing.assert_array_equal(score(fresh.network), score(state.network))
+    averaged, expected_average = fresh.evaluation_network, state.evaluation_network
+    np.testing.assert_array_equal(score(averaged), score(expected_average))
+    assert np.any(score(averaged) != score(fresh.network))
+
+
+def test_a_restored_state_trains_on_as_the_first(fresh, strategy, saved, config):
+    first = TrainingState(config, strategy)
+    assert RunCheckpoints(first, config).restore()
+    assert RunCheckpoints(fresh, config).restore()
+    move(first)
+    move(fresh)
+    first.refresh_average()
+    fresh.refresh_average()
+    assert_same(numbers(first), numbers(fresh))
+
+
+def test_nothing_to_restore(fresh, config):
+    before = numbers(fresh)
+    assert not RunCheckpoints(fresh, config).restore()
+    assert_same(before, numbers(fresh))
+
+
+def test_other_settings_are_all_listed(fresh, saved, config):
+    changed = dataclasses.replace(config, learning_rate=0.5, random_flip=False, num_steps=3)
+    before = numbers(fresh)
+    with pytest.raises(ConfigError) as error:
+        RunCheckpoints(fresh, changed).restore()
+    message = str(error.value)
+    assert "\n" not in message
+    assert config.workdir in message
+    assert "--learning_rate: the run has 0.001, the command says 0.5" in message
+    assert "--random_flip: the run has true, the command says false" in message
+    assert "num_steps" not in message
+    assert_same(before, numbers(fresh))
+
+
+def test_settings_of_the_session_may_change_and_are_stored(fresh, saved, config):
+    changed = dataclasses.replace(config, num_steps=3, step_lr=0.25, keep_checkpoints=2)
+    run = RunCheckpoints(fresh, changed)
+    assert run.restore()
+    fresh.step.assign_add(1)
+    assert checkpoints.saved_config(run.save()) == changed
+
+
+def test_the_last_checkpoints_are_kept(state, config):
+    config = dataclasses.replace(config, keep_checkpoints=2)
+    step = int(state.step.numpy())
+    try:
+        run = RunCheckpoints(state, config)
+        for number in (1, 2, 3, 3):
+            state.step.assign(number)
+            run.save()
+        folder = Path(config.workdir) / "checkpoints"
+        steps = [
+            f"step-{number}.{part}"
+            for number in (2, 3)
+            for part in ("data-00000-of-00001", "index")
+        ]
+        assert sorted(os.listdir(folder)) == ["checkpoint", *steps]
+        assert run.save() == checkpoints.latest(config.run_dir) == str(folder / "step-3")
+    finally:
+        state.step.assign(step)
+
+
+def cut(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, index: cut(data, 0.5),
+        lambda data, index: cut(data, 0.0),
+        lambda data, index: data.unlink(),
+        lambda data, index: flip(data),
+        lambda data, index: cut(index, 0.5),
+        lambda data, index: cut(index, 0.0),
+        lambda data, index: index.write_bytes(b"not a checkpoint, but long enough for one" * 9),
+    ],
+    ids=["half", "empty", "gone", "flipped", "half index", "empty index", "foreign index"],
+)
+def test_a_damaged_checkpoint_is_named_in_one_line(damage, fresh, saved, config):
+    damage(Path(saved + ".data-00000-of-00001"), Path(saved + ".index"))
+    with pytest.raises(UserError) as error:
+        RunCheckpoints(fresh, config).restore()
+    assert not isinstance(error.value, ConfigError)
+    assert f"checkpoint {saved} cannot be read" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_of_a_damaged_checkpoint(saved):
+    flip(Path(saved + ".data-00000-of-00001"))
+    with pytest.raises(UserError, match=re.escape(f"checkpoint {saved} cannot be read")):
+        checkpoints.load_network(saved)
+
+
+def test_a_checkpoint_of_something_else(fresh, config):
+    folder = str(config.run_dir / "checkpoints")
+    other = tf.train.Checkpoint(weight=tf.Variable(1.0))
+    path = tf.train.CheckpointManager(other, folder, 1, checkpoint_name="step").save()
+    for read in (RunCheckpoints(fresh, config).restore, lambda: checkpoints.load_network(path)):
+        with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be read")):
+            read()
+
+
+def test_a_folder_that_cannot_be_written(state, config):
+    config.run_dir.mkdir()
+    (config.run_dir / "checkpoints").write_text("in the way")
+    with pytest.raises(UserError, match="step 7 cannot be written to .*checkpoints") as error:
+        RunCheckpoints(state, config).save()
+    assert "\n" not in str(error.value)
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.latest(tmp_path)
+    with pytest.raises(UserError, match="no run in"):
+        checkpoints.newest_run(tmp_path)
+
+
+def test_newest_run_is_the_one_written_to_last(tmp_path):
+    for age, name in [(30, "a"), (10, "b"), (20, "c")]:
+        state = tmp_path / name / "checkpoints" / "checkpoint"
+        state.parent.mkdir(parents=True)
+        state.touch()
+        os.utime(state, (10_000 - age, 10_000 - age))
+    (tmp_path / "no run").mkdir()
+    assert checkpoints.newest_run(tmp_path) == tmp_path / "b"
+
+
+def test_network_of_a_checkpoint(state, saved, config):
+    for use_average, expected in [(True, state.evaluation_network), (False, state.network)]:
+        network, stored, step, is_average = checkpoints.load_network(saved, use_average)
+        assert (stored, step, is_average) == (config, 7, use_average)
+        np.testing.assert_array_equal(score(network), score(expected))
+    assert np.any(score(state.evaluation_network) != score(state.network))
+
+
+def test_a_network_alone_is_a_run_too(tmp_path):
+    config = dataclasses.replace(CONFIG, ema_decay=0.0, workdir=str(tmp_path / "imported"))
+    keras.utils.set_random_seed(3)
+    network = build_network(config)
+    assert checkpoints.save_network(network, config, step=41) == checkpoints.latest(config.run_dir)
+    assert Config.load(config.run_dir / "config.json") == config
+    loaded, stored, step, is_average = checkpoints.load_network(checkpoints.latest(config.run_dir))
+    assert (stored, step, is_average) == (config, 41, False)
+    np.testing.assert_array_equal(score(loaded), score(network))

@@ -1,0 +1,96 @@
+"""The sampler of a run: an image is a function of its seed, whoever is drawn with it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import sampler, sampling
+from ncsn_tf.config import Config
+from ncsn_tf.sampler import Sampler
+from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.state import build_network
+
+CONFIG = Config(
+    dataset="digits",
+    image_size=8,
+    channels=1,
+    features=4,
+    num_levels=3,
+    step_lr=1e-4,
+    num_steps_each=5,
+    denoise=True,
+    sampling_tile=2,
+)
+SEEDS = [3, -1, 2**40, 7, 0]
+
+
+def make_sampler(num_replicas):
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(num_replicas)])
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        return Sampler(build_network(CONFIG), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def one():
+    return make_sampler(1)
+
+
+@pytest.fixture(scope="module")
+def images(one):
+    return one.draw(SEEDS)
+
+
+def test_images_are_those_of_the_chain(one, images):
+    assert images.shape == (5, 8, 8, 1)
+    assert images.dtype == np.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert len(np.unique(images[:, 3, 3, 0])) > 1
+    sigmas = geometric_sigmas(CONFIG.sigma_begin, CONFIG.sigma_end, CONFIG.num_levels)
+    expected = sampling.annealed_langevin(
+        one.network,
+        SEEDS,
+        CONFIG.image_shape,
+        sigmas,
+        CONFIG.step_lr,
+        CONFIG.num_steps_each,
+        denoise=True,
+    )
+    np.testing.assert_allclose(images, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("chosen", [[2], [4, 1, 2, 3, 0, 4, 2]])
+def test_an_image_depends_on_its_seed_alone(one, images, chosen):
+    drawn = one.draw([SEEDS[index] for index in chosen])
+    np.testing.assert_array_equal(drawn, images[chosen])
+
+
+def test_two_replicas_draw_the_same_images(images):
+    two = make_sampler(2)
+    for count in (5, 1):
+        np.testing.assert_array_equal(two.draw(SEEDS[:count]), images[:count])
+
+
+def test_each_piece_can_be_watched(one, images):
+    states = []
+    drawn = one.draw(SEEDS, lambda state: states.append(state()))
+    np.testing.assert_array_equal(drawn, images)
+    assert len(states) == len(one.pieces) == 15
+    assert {state.shape for state in states} == {(5, 8, 8, 1)}
+    assert states[0].min() < 0  # the chain is not clipped
+    assert all(np.any(state != states[0]) for state in states[1:])
+
+
+@pytest.mark.parametrize(
+    "num_levels, num_steps_each", [(1, 1), (3, 33), (10, 10), (10, 100), (7, 31)]
+)
+def test_pieces_cover_every_step_once(one, num_levels, num_steps_each):
+    config = dataclasses.replace(CONFIG, num_levels=num_levels, num_steps_each=num_steps_each)
+    pieces = Sampler(one.network, config).pieces
+    steps = [step for start, stop in pieces for step in range(start, stop)]
+    assert steps == list(range(num_levels * num_steps_each))
+    assert len(pieces) <= 2 * sampler.NUM_PIECES

@@ -1,0 +1,77 @@
+"""The variables of a run: made from its seed, and the average of its weights."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf.config import Config
+from ncsn_tf.state import TrainingState
+
+CONFIG = Config(
+    dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5, seed=7
+)
+
+
+def flat(network):
+    return np.concatenate([np.ravel(weight) for weight in network.trainable_variables])
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return tf.distribute.MirroredStrategy(["CPU:0"])
+
+
+@pytest.fixture(scope="module")
+def state(strategy):
+    return TrainingState(CONFIG, strategy)
+
+
+def test_a_state_begins_at_step_0_with_its_average_at_its_weights(state):
+    for counter in (state.step, state.bad_steps, state.worst_bad_steps, state.skipped_steps):
+        assert counter.dtype == tf.int64
+        assert counter.numpy() == 0
+    weights = flat(state.network)
+    np.testing.assert_array_equal(state.weights.vector, weights)
+    np.testing.assert_array_equal(state.average.vector, weights)
+    np.testing.assert_array_equal(flat(state.evaluation_network), weights)
+
+
+def test_weights_are_a_function_of_the_seed(state):
+    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    without = dataclasses.replace(CONFIG, ema_decay=0.0)
+    same = TrainingState(without, two)
+    np.testing.assert_array_equal(flat(same.network), flat(state.network))
+    for copy in two.experimental_local_results(same.weights.vector):
+        np.testing.assert_array_equal(copy, flat(state.network))
+
+    other = TrainingState(dataclasses.replace(without, seed=8), two)
+    kernel, same_kernel = other.network.begin_conv.kernel, same.network.begin_conv.kernel
+    assert not np.any(kernel.numpy() == same_kernel.numpy())
+
+
+def test_without_an_average_the_network_itself_is_evaluated(strategy):
+    state = TrainingState(dataclasses.replace(CONFIG, ema_decay=0.0), strategy)
+    assert state.average is None
+    assert state.evaluation_network is state.network
+    state.refresh_average()
+    state.flatten()
+
+
+def test_the_evaluation_network_follows_the_average_when_asked(state):
+    before = flat(state.evaluation_network)
+    state.average.vector.assign(before + 1)
+    np.testing.assert_array_equal(flat(state.evaluation_network), before)
+    state.refresh_average()
+    np.testing.assert_array_equal(flat(state.evaluation_network), before + 1)
+    np.testing.assert_array_equal(flat(state.network), before)
+
+
+def test_restored_networks_are_flattened(state):
+    for network in (state.network, state.evaluation_network):
+        for weight in network.trainable_variables:
+            weight.assign(weight + 3)
+    state.flatten()
+    np.testing.assert_array_equal(state.weights.vector, flat(state.network))
+    np.testing.assert_array_equal(state.average.vector, flat(state.evaluation_network))

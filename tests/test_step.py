@@ -1,0 +1,251 @@
+"""The training step: the same on any number of replicas, and harmless when it is not finite."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import losses
+from ncsn_tf.config import Config
+from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.state import TrainingState
+from ncsn_tf.step import Totals, TrainingStep, corrupt
+
+CONFIG = Config(
+    dataset="digits",
+    image_size=8,
+    channels=1,
+    features=4,  # with 2, the statistics over the channels make the loss a chaotic function
+    num_levels=3,
+    batch_size=8,
+    learning_rate=0.003,
+    adam_epsilon=1e-3,  # or a gradient that is 0 but for rounding moves its weight anywhere
+    ema_decay=0.75,
+    seed=5,
+)
+NUM_STEPS = 4
+
+
+def batch(step):
+    """The global batch of a step: float32 [8, 8, 8, 1]."""
+    return np.random.default_rng(step).random((8, 8, 8, 1), dtype=np.float32)
+
+
+class Run:
+    """A state and its compiled step on a number of replicas."""
+
+    def __init__(self, num_replicas):
+        devices = [f"CPU:{i}" for i in range(num_replicas)]
+        self.strategy = tf.distribute.MirroredStrategy(devices)
+        self.state = TrainingState(CONFIG, self.strategy)
+        self.step = TrainingStep(self.state, CONFIG, self.strategy)
+
+    def train(self, images):
+        """One step on a global batch [8, 8, 8, 1], split evenly over the replicas."""
+        parts = np.split(images, self.strategy.num_replicas_in_sync)
+        self.step.run(
+            self.strategy.experimental_distribute_values_from_function(
+                lambda context: tf.constant(parts[context.replica_id_in_sync_group])
+            )
+        )
+
+    def copies(self, variable):
+        """The value of a variable on each replica."""
+        return [copy.numpy() for copy in self.strategy.experimental_local_results(variable)]
+
+    def weights(self):
+        return self.copies(self.state.weights.vector)[0]
+
+    def average(self):
+        return self.copies(self.state.average.vector)[0]
+
+    def everything(self):
+        """Every number that training changes, but for the counters, on every replica."""
+        state = self.state
+        variables = [state.weights.vector, state.average.vector]
+        for part in (state.network, state.evaluation_network, state.optimizer):
+            variables += [variable.value for variable in part.variables]
+        return [copy for variable in variables for copy in self.copies(variable)]
+
+    def counters(self):
+        state = self.state
+        counters = (state.step, state.bad_steps, state.worst_bad_steps, state.skipped_steps)
+        return tuple(int(counter.numpy()) for counter in counters)
+
+
+class Trace:
+    """What a run goes through: its values before the first step and after each one."""
+
+    def __init__(self, run):
+        self.run = run
+        self.reports = []
+        self.weights = [run.weights()]
+        self.averages = [run.average()]
+        for step in range(NUM_STEPS):
+            run.train(batch(step))
+            self.reports.append(run.step.totals.report())
+            self.weights.append(run.weights())
+            self.averages.append(run.average())
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Fresh runs on one and on two replicas. (A new state empties TensorFlow's caches.)"""
+    return Run(1), Run(2)
+
+
+@pytest.fixture(scope="module")
+def first_losses(runs):
+    """(loss of each example, its label, gradient norm) of the first step, from definitions."""
+    state = runs[0].state
+    seeds = tf.fill([8], tf.constant(CONFIG.seed, tf.int64))
+    counters = (tf.range(8), tf.constant(0, tf.int64))
+    images, labels, noise = corrupt(tf.constant(batch(0)), seeds, counters, CONFIG)
+    sigmas = geometric_sigmas(CONFIG.sigma_begin, CONFIG.sigma_end, CONFIG.num_levels)
+    with tf.GradientTape() as tape:
+        per_example = losses.denoising_score_matching(state.network, images, labels, noise, sigmas)
+        mean = tf.reduce_mean(per_example)
+    weights = [weight.value for weight in state.network.trainable_variables]
+    norm = tf.linalg.global_norm(tape.gradient(mean, weights))
+    return per_example.numpy(), labels.numpy(), norm.numpy()
+
+
+@pytest.fixture(scope="module")
+def one(runs, first_losses):
+    return Trace(runs[0])
+
+
+@pytest.fixture(scope="module")
+def two(runs, first_losses):
+    return Trace(runs[1])
+
+
+def test_two_replicas_train_as_one(one, two):
+    np.testing.assert_array_equal(two.weights[0], one.weights[0])
+    for (loss_1, norm_1, levels_1), (loss_2, norm_2, levels_2) in zip(
+        one.reports, two.reports, strict=True
+    ):
+        np.testing.assert_allclose(loss_2, loss_1, rtol=3e-5)
+        np.testing.assert_allclose(norm_2, norm_1, rtol=1e-3)
+        assert [value is None for value in levels_2] == [value is None for value in levels_1]
+        for level_1, level_2 in zip(levels_1, levels_2, strict=True):
+            np.testing.assert_allclose(level_2 or 0, level_1 or 0, rtol=1e-4)
+    for name in ("weights", "averages"):
+        for first, second in zip(getattr(one, name), getattr(two, name), strict=True):
+            np.testing.assert_allclose(second, first, rtol=0, atol=5e-5)
+    # Adam moves every weight by about the learning rate: the tolerance is a small part of that.
+    assert np.median(np.abs(one.weights[1] - one.weights[0])) > 0.5 * CONFIG.learning_rate
+
+
+def test_replicas_hold_the_same_weights(two):
+    strategy, state = two.run.strategy, two.run.state
+    vectors = [state.weights.vector, state.average.vector]
+    for variable in vectors + [weight.value for weight in state.network.weights]:
+        first, second = strategy.experimental_local_results(variable)
+        assert (first.device, second.device) == tuple(strategy.extended.worker_devices)
+        np.testing.assert_array_equal(first, second)
+
+
+def test_network_holds_the_trained_weights(one):
+    state = one.run.state
+    flat = np.concatenate([np.ravel(weight) for weight in state.network.trainable_variables])
+    np.testing.assert_array_equal(flat, one.weights[-1])
+    state.refresh_average()
+    evaluated = state.evaluation_network.trainable_variables
+    flat = np.concatenate([np.ravel(weight) for weight in evaluated])
+    np.testing.assert_array_equal(flat, one.averages[-1])
+
+
+def test_first_loss_is_that_of_the_loss_function(one, first_losses):
+    per_example, labels, norm = first_losses
+    loss, gradient_norm, levels = one.reports[0]
+    np.testing.assert_allclose(loss, per_example.mean(), rtol=1e-5)
+    np.testing.assert_allclose(gradient_norm, norm, rtol=1e-4)
+    for level, value in enumerate(levels):
+        np.testing.assert_allclose(value, per_example[labels == level].mean(), rtol=1e-5)
+
+
+def test_average_follows_its_formula(one):
+    expected = one.weights[0]
+    for weights, average in zip(one.weights, one.averages, strict=True):
+        if weights is not one.weights[0]:
+            expected = CONFIG.ema_decay * expected + (1 - CONFIG.ema_decay) * weights
+        np.testing.assert_allclose(average, expected, rtol=1e-6, atol=1e-7)
+    assert np.abs(one.averages[-1] - one.weights[-1]).max() > 0.5 * CONFIG.learning_rate
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_step_that_is_not_finite_changes_nothing(name, bad, request):
+    run = request.getfixturevalue(name).run
+    step, bad_steps, _, skipped = run.counters()
+    assert bad_steps == 0
+    before = run.everything()
+    images = batch(0)
+    images[-1, 3, 3] = bad  # one example, on the last replica
+    run.train(images)
+    run.train(images)
+    for old, new in zip(before, run.everything(), strict=True):
+        np.testing.assert_array_equal(new, old)
+    assert run.counters() == (step + 2, 2, 2, skipped + 2)
+    assert run.step.totals.report() == (None, None, [None, None, None])
+
+    run.train(batch(1))
+    assert run.counters() == (step + 3, 0, 2, skipped + 2)
+    assert np.abs(run.weights() - before[0]).max() > 0
+    loss, norm, _ = run.step.totals.report()
+    assert np.isfinite(loss)
+    assert np.isfinite(norm)
+
+
+def test_totals_are_means_over_the_good_steps():
+    totals = Totals(3)
+    yes, no = tf.constant(True), tf.constant(False)
+    nan = tf.constant(np.nan)
+    assert totals.report() == (None, None, [None, None, None])
+    totals.add(yes, tf.constant(3.0), tf.constant(1.0), tf.constant([6.0, 0, 2]), [3.0, 0, 1])
+    totals.add(no, nan, nan, tf.constant([np.nan] * 3, tf.float32), tf.constant([1.0, 1, 1]))
+    totals.add(yes, tf.constant(5.0), tf.constant(2.0), tf.constant([3.0, 0, 6]), [3.0, 0, 1])
+    assert totals.report() == (4.0, 1.5, [1.5, None, 4.0])
+    assert totals.report() == (None, None, [None, None, None])
+
+
+@pytest.fixture(scope="module")
+def draws():
+    """(seeds, positions, step, batch_size) -> (images, labels, noise) of grey images."""
+
+    def draw(seeds, positions, step, config=CONFIG):
+        images = tf.fill([len(positions), 8, 8, 1], 0.5)
+        counters = (tf.constant(positions), tf.constant(step, tf.int64))
+        results = corrupt(images, tf.constant(seeds, tf.int64), counters, config)
+        return [result.numpy() for result in results]
+
+    return draw
+
+
+def test_corruption_depends_on_seed_step_and_position_only(draws):
+    whole = draws([5] * 8, list(range(8)), 3)
+    for start, stop in [(0, 4), (4, 8), (6, 7)]:
+        part = draws([5] * (stop - start), list(range(start, stop)), 3)
+        for values, expected in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(values, expected[start:stop])
+    images, labels, noise = whole
+    for other in (draws([6] * 8, list(range(8)), 3), draws([5] * 8, list(range(8)), 4)):
+        assert not np.any(other[2] == noise)
+        assert np.any(other[1] != labels)
+        assert np.mean(other[0] == images) < 0.01
+    assert len(np.unique(noise)) == noise.size  # no example's noise is another's
+
+
+def test_corruption_has_the_right_distributions(draws):
+    images, labels, noise = draws([1] * 3000, list(range(3000)), 0)
+    grain = images * 256 - 0.5 * 255
+    assert grain.min() >= -1e-4
+    assert grain.max() <= 1 + 1e-4
+    assert abs(grain.mean() - 0.5) < 0.01
+    assert np.all(np.abs(np.bincount(labels, minlength=3) - 1000) < 5 * np.sqrt(3000 * 2 / 9))
+    assert abs(noise.mean()) < 0.01
+    assert abs(noise.std() - 1) < 0.01
+    images, _, _ = draws([1] * 2, [0, 1], 0, dataclasses.replace(CONFIG, dequantize=False))
+    np.testing.assert_array_equal(images, 0.5)
