@@ -193,12 +193,10 @@ class ChainedResidualPooling(_Block):
         self.built = True
 
     def call(self, x, labels):
-        x = tf.nn.elu(x)
-        path = x
+        paths = [tf.nn.elu(x)]
         for norm, conv in zip(self.norms, self.convs, strict=True):
-            path = conv(functional.average_pool_5x5(norm(path, labels)))
-            x = x + path
-        return x
+            paths.append(conv(functional.average_pool_5x5(norm(paths[-1], labels))))
+        return tf.add_n(paths)
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")

@@ -101,18 +101,32 @@ def langevin_steps(score_fn, x, seeds, sigmas, step_lr, num_steps_each, start, s
     """
     steps_each = tf.convert_to_tensor(num_steps_each, tf.int32)
     shape = x.shape[1:]
+    sizes = step_sizes(sigmas, step_lr)
+    # Subtracted below with the sign turned: TensorFlow regroups the terms of a sum, and not alike
+    # in every graph, so that an export would differ from the checkpoint in its last bits.
+    noise_scales = -tf.sqrt(2.0 * sizes)
 
     def step(index, x):
         level = index // steps_each
         labels = tf.fill(tf.shape(seeds), level)
-        size = step_lr * tf.square(tf.gather(sigmas, level) / sigmas[-1])
         noise = random.normal(seeds, shape, Stream.LANGEVIN, (level, index % steps_each))
-        x = x + size * score_fn(x, labels) + tf.sqrt(2.0 * size) * noise
-        return index + 1, x
+        drift = tf.gather(sizes, level) * score_fn(x, labels)
+        return index + 1, x + drift - tf.gather(noise_scales, level) * noise
 
     stop = tf.convert_to_tensor(stop, tf.int32)
     start = tf.convert_to_tensor(start, tf.int32)
     return tf.while_loop(lambda index, _: index < stop, step, (start, x), parallel_iterations=1)[1]
+
+
+def step_sizes(sigmas, step_lr):
+    """a_i = step_lr * (sigma_i / sigma_L) ** 2: float32 [L].
+
+    Known sigmas are divided here and now: TensorFlow would multiply by the reciprocal in one graph
+    and divide in another, and a chain must be the same in both.
+    """
+    known = tf.get_static_value(sigmas)
+    ratios = sigmas / sigmas[-1] if known is None else tf.constant(known / known[-1])
+    return step_lr * tf.square(ratios)
 
 
 def finish(score_fn, x, sigmas, denoise, clip):

