@@ -159,7 +159,7 @@ def _readable(path):
     """What TensorFlow raises on a damaged or foreign checkpoint, as one line."""
     try:
         yield
-    except (tf.errors.OpError, AssertionError, ValueError, KeyError) as error:
+    except (tf.errors.OpError, AssertionError, ValueError, LookupError) as error:
         raise UserError(
             f"checkpoint {path} cannot be read ({_first_line(error)}); "
             "delete its files and its line in the file 'checkpoint' to use the one before"

@@ -93,7 +93,9 @@ def draw(options, strategy):
         for index, batch in enumerate(batches):
             bar.set_description(f"images {batch[0] - seeds[0]} to {batch[-1] - seeds[0]}")
             keep = frames if options.movie and index == 0 else None
-            output.add(batch, source.draw(batch, bar.update, keep))
+            # The last batch is filled up: a graph is compiled for every size of batch.
+            filled = np.resize(batch, len(batches[0]))
+            output.add(batch, source.draw(filled, bar.update, keep)[: len(batch)])
     if options.movie:
         _save_movie(options.movie, frames)
     return output.close()

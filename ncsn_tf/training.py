@@ -1,5 +1,6 @@
 """Training a run from its first step, or its newest checkpoint, to its last."""
 
+import functools
 import time
 
 import tensorflow as tf
@@ -12,8 +13,10 @@ from ncsn_tf.sources import load_source
 from ncsn_tf.state import TrainingState
 from ncsn_tf.step import TrainingStep
 
+_print = functools.partial(print, flush=True)
 
-def train(config, strategy, say=print):
+
+def train(config, strategy, say=_print):
     """Train until `config.num_steps`, or until a signal asks for an end.
 
     Resumes by itself from the newest checkpoint of `config.run_dir`; a resumed run continues bit
@@ -76,7 +79,7 @@ def train(config, strategy, say=print):
                 if step == first_step + 1:
                     _report_first_step(state, reporter, step, time.perf_counter() - started)
                 reporter.advance()
-                is_last = step == config.num_steps or bool(requests)
+                is_last = step == config.num_steps
                 for hook in hooks:
                     if hook.is_due(step, is_last):
                         hook.action(step)

@@ -54,7 +54,7 @@ def test_arrays_hold_every_seed_in_order(fake):
         np.testing.assert_array_equal(arrays["images"][:, 0, 0, 0], [7, 8, 9, 10, 11])
         assert arrays["images"].shape == (5, 4, 4, 1)
         assert arrays["images"].dtype == np.uint8
-    assert FakeSource.last.batches == [[7, 8], [9, 10], [11]]
+    assert FakeSource.last.batches == [[7, 8], [9, 10], [11, 11]]
     assert os.listdir() == ["samples.npz"]
 
 

@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import losses
-from ncsn_tf.compat import raw_variables
+from ncsn_tf.compat import KERAS_3, raw_variables
+from ncsn_tf.config import Config
+from ncsn_tf.errors import ConfigError
 from ncsn_tf.flat import FlatWeights
 from ncsn_tf.layers import Convolution
 from ncsn_tf.networks import NCSN
-from ncsn_tf.optimizers import Adam
+from ncsn_tf.optimizers import Adam, make_optimizer
 from ncsn_tf.pytorch import load_reference_weights
 from ncsn_tf.schedule import geometric_sigmas
 
@@ -150,3 +152,34 @@ def test_training_trajectory_of_the_reference(golden, golden_params):
     # gradient is all rounding, the error is larger. Measured: 1.4e-7 at 99 %, 2.3e-6 at most.
     assert np.quantile(error, 0.99) < 1e-6
     assert error.max() < 3e-5
+
+
+@pytest.mark.parametrize(
+    "name, is_elementwise", [("AdamW", True), ("SGD", True), ("Adafactor", False)]
+)
+def test_optimizers_of_keras_by_name(name, is_elementwise):
+    config = Config(optimizer=name, learning_rate=0.25, adam_beta_1=0.5)
+    optimizer, elementwise = make_optimizer(config)
+    assert type(optimizer) is getattr(keras.optimizers, name)
+    assert elementwise is is_elementwise
+    settings = optimizer.get_config()
+    assert float(settings["learning_rate"]) == 0.25
+    assert settings.get("beta_1", 0.5) == 0.5
+
+
+def test_adam_is_ours_with_the_settings_of_the_run():
+    optimizer, elementwise = make_optimizer(Config(adam_epsilon=1e-6, adam_beta_2=0.99))
+    assert type(optimizer) is Adam and elementwise
+    settings = optimizer.get_config()
+    assert (settings["epsilon"], settings["beta_2"]) == (1e-6, 0.99)
+
+
+def test_an_unknown_optimizer_is_named_with_a_hint():
+    with pytest.raises(ConfigError, match="--optimizer=Adamm is not an optimizer; did you mean"):
+        make_optimizer(Config(optimizer="Adamm"))
+
+
+@pytest.mark.skipif(not KERAS_3, reason="the other package set has TensorFlow Addons")
+def test_addons_are_answered_with_the_file_to_install():
+    with pytest.raises(ConfigError, match="Addons>LAMB needs .* requirements-addons.txt"):
+        make_optimizer(Config(optimizer="Addons>LAMB"))
