@@ -1,12 +1,20 @@
 # make demo: train on scikit-learn's digits, sample to a PNG, export, sample from the export.
-# make test: style and the whole test suite. Both make .venv from requirements.txt when it is missing.
+# make test: style and the test suite. make test-slow: the tests that it leaves out.
+# All make .venv from requirements.txt when it is missing.
+# make test-addons: the suite on the package set of TensorFlow Addons, in .venv-addons.
 
 CANDIDATES := python3.12 python3.13 python3.11 python3
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in $(CANDIDATES); do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: demo test format clean
+CANDIDATES_ADDONS := python3.11 python3.10 python3
+SUPPORTED_ADDONS := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))
+PYTHON_ADDONS ?= $(shell for p in $(CANDIDATES_ADDONS); do \
+	$$p -c '$(SUPPORTED_ADDONS)' 2>/dev/null && echo $$p && break; done)
+BIN_ADDONS := .venv-addons/bin
+
+.PHONY: demo test test-slow test-addons format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --dataset=digits --workdir=demo/run
@@ -19,6 +27,14 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+# Where .venv exists too, each set also reads what the other one wrote.
+test-addons: .venv-addons/installed
+	OTHER_PYTHON=$(abspath $(wildcard $(BIN)/python)) \
+		$(BIN_ADDONS)/python -m pytest -n 2 --dist loadfile
+
 format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -30,5 +46,12 @@ format: .venv/installed
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
+.venv-addons/installed: requirements-addons.txt
+	@test -n "$(PYTHON_ADDONS)" || { echo "error: needs Python 3.10 or 3.11 (PYTHON_ADDONS=)"; exit 1; }
+	$(PYTHON_ADDONS) -m venv .venv-addons
+	$(BIN_ADDONS)/python -m pip install --quiet --upgrade pip
+	$(BIN_ADDONS)/python -m pip install --quiet -r requirements-addons.txt
+	touch $@
+
 clean:
-	rm -rf .venv demo .pytest_cache .ruff_cache
+	rm -rf .venv .venv-addons demo .pytest_cache .ruff_cache

@@ -49,7 +49,7 @@ class RunCheckpoints:
 
         Raises:
             ConfigError: the run was started with other settings; every difference is listed.
-            UserError: the checkpoint is damaged.
+            UserError: the checkpoint is damaged, or has not the state that this run keeps.
         """
         path = self.manager.latest_checkpoint
         if path is None:
@@ -62,8 +62,15 @@ class RunCheckpoints:
             )
         with _readable(path):
             status = self.checkpoint.restore(path)
+        try:
             status.assert_existing_objects_matched()
             status.assert_consumed()
+        except AssertionError:
+            raise UserError(
+                f"checkpoint {path} cannot be resumed here: it holds weights without an optimizer, "
+                "or the other package set wrote it (requirements.txt, requirements-addons.txt), "
+                "whose optimizers keep other variables; sample.py and export read its weights"
+            ) from None
         self.config_text.assign(self.config.to_json())
         self.state.flatten()
         return True
@@ -84,14 +91,24 @@ class RunCheckpoints:
             ) from None
 
 
-def save_network(network, config, step=0):
-    """Write a network's weights as the checkpoint of a run that has done `step` steps."""
+def save_network(network, config, step=0, average=None):
+    """Write a network's weights as the checkpoint of a run that has done `step` steps.
+
+    Args:
+        network: the network.
+        config: the run's `Config`; its `ema_decay` is positive if and only if there is an average.
+        step: training steps done.
+        average: the network with the averaged weights; None without an average.
+    """
     config.save(config.run_dir / "config.json")
-    checkpoint = tf.train.Checkpoint(
-        network=network,
-        step=tf.Variable(step, dtype=tf.int64),
-        config=tf.Variable(config.to_json(), dtype=tf.string),
-    )
+    parts = {
+        "network": network,
+        "step": tf.Variable(step, dtype=tf.int64),
+        "config": tf.Variable(config.to_json(), dtype=tf.string),
+    }
+    if average is not None:
+        parts["average"] = average
+    checkpoint = tf.train.Checkpoint(**parts)
     folder = str(config.run_dir / FOLDER)
     manager = tf.train.CheckpointManager(checkpoint, folder, 1, checkpoint_name="step")
     return manager.save(checkpoint_number=step)

@@ -12,8 +12,9 @@ import os
 import sys
 from pathlib import Path
 
-from ncsn_tf.config import KINDS, Config, check_options, option_types, show, show_value
+from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.options import KINDS, check_options, option_types, show, show_value
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FLAGS = _ROOT / "flags"
@@ -40,8 +41,14 @@ def parse_config(argv, summary=""):
     args = list(argv[1:])
     if not any(_flag_name(arg) == "flagfile" for arg in args):
         dataset = _last_value(args, "dataset") or Config.dataset
-        if _dataset_flagfile(dataset).is_file():
-            args = [f"--flagfile={_dataset_flagfile(dataset)}", *args]
+        flagfile = _dataset_flagfile(dataset)
+        if flagfile.is_file():
+            if not _is_of_its_dataset(flagfile):
+                raise ConfigError(
+                    f"--dataset={dataset} is an experiment, not a data set: "
+                    f"use --flagfile={flagfile.stem}"
+                )
+            args = [f"--flagfile={flagfile}", *args]
     values = _parse(args, Config)
     dataset = values["dataset"].value
     if dataset not in (None, Config.dataset) and not values["image_size"].present:
@@ -50,7 +57,7 @@ def parse_config(argv, summary=""):
 
 
 def parse_options(argv, dataclass_type, summary=""):
-    """An instance of any frozen dataclass whose fields were made with `config.option`.
+    """An instance of any frozen dataclass whose fields were made with `options.option`.
 
     Args and errors are those of `parse_config`; --flagfile is allowed, no file is read unasked.
     """
@@ -125,8 +132,16 @@ def _stdout_is_broken():
 
 def _help_if_asked(argv, summary, dataclass_type):
     if any(arg in _HELP for arg in argv[1:]):
-        print(help_text(Path(argv[0]).name, summary, dataclass_type), end="")
+        print(help_text(_program(argv[0]), summary, dataclass_type), end="")
         sys.exit(0)
+
+
+def _program(name):
+    """How the program is called: `train.py`, or `python -m ncsn_tf.export` for a module."""
+    path = Path(name)
+    if (path.parent / "__init__.py").is_file():
+        return f"python -m {path.parent.name}.{path.stem}"
+    return path.name if path.suffix else name
 
 
 def _usage(field, kinds):
@@ -196,7 +211,7 @@ def _find_flagfile(name):
     for candidate in (path, _ROOT / path, _FLAGS / path, _FLAGS / f"{name}.flags"):
         if candidate.is_file():
             return candidate.resolve()
-    known = ", ".join(sorted(_known_datasets()))
+    known = ", ".join(sorted(path.stem for path in _FLAGS.glob("*.flags")))
     raise ConfigError(f"--flagfile={name} is not a file, nor one of flags/: {known}")
 
 
@@ -223,7 +238,13 @@ def _last_value(args, name):
 
 
 def _known_datasets():
-    return [path.stem for path in _FLAGS.glob("*.flags")]
+    return [path.stem for path in _FLAGS.glob("*.flags") if _is_of_its_dataset(path)]
+
+
+def _is_of_its_dataset(path):
+    """Whether a flagfile is its data set's own: others are read only when they are named."""
+    dataset = _last_value(_expand_flagfiles(_flagfile_lines(path)), "dataset")
+    return dataset in (None, path.stem)
 
 
 def _dataset_flagfile(dataset):

@@ -11,83 +11,15 @@ import json
 import math
 import os
 import re
-import typing
 from pathlib import Path
 
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.options import check_options, option, show, show_value
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-
-
-def option(
-    default, help, group, runtime=False, choices=None, bare=None, least=None, above=None, below=None
-):
-    """A dataclass field that is also a flag.
-
-    Args:
-        default: value without the flag; None for a field of an optional type.
-        help: one short line.
-        group: heading under which `--help` lists it.
-        runtime: True when the value may change when a run is resumed.
-        choices: the only values allowed, if given.
-        bare: value of the flag given without one (`--saved_model`), if that is allowed.
-        least, above, below: bounds; `above` and `below` are exclusive.
-    """
-    metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
-    metadata |= {"least": least, "above": above, "below": below}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def option_types(dataclass_type):
-    """{field name: int, float, bool or str}; `Optional[int]` counts as int."""
-    hints = typing.get_type_hints(dataclass_type)
-    kinds = {field.name: hints[field.name] for field in dataclasses.fields(dataclass_type)}
-    return {name: (typing.get_args(kind) or (kind,))[0] for name, kind in kinds.items()}
-
-
-def show(name, value):
-    """A setting as a flag: `--random_flip=true`."""
-    return f"--{name}={show_value(value)}"
-
-
-def show_value(value):
-    """A value as a person would type it: `true`, `0.01`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def check_options(options):
-    """Check the type, choices and bounds of each field made with `option`.
-
-    Raises:
-        ConfigError: names the flag, its value and what would be right.
-    """
-    kinds = option_types(type(options))
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if value is None and field.default is None:
-            continue
-        rule = _broken_rule(value, kinds[field.name], field.metadata)
-        if rule:
-            raise ConfigError(f"{show(field.name, value)} must be {rule}")
-
-
-def _broken_rule(value, kind, limits):
-    """What the value should have been; None when nothing is wrong with it."""
-    if type(value) is not kind and not (kind is float and type(value) is int):
-        return KINDS[kind]
-    if kind is float and not math.isfinite(value):
-        return "a finite number"
-    choices, least, above, below = (limits[k] for k in ("choices", "least", "above", "below"))
-    if choices is not None and value not in choices:
-        return " or ".join(show_value(choice) for choice in choices)
-    if least is not None and value < least:
-        return f"at least {least}"
-    if above is not None and value <= above:
-        return f"above {above}"
-    if below is not None and value >= below:
-        return f"below {below}"
-    return None
-
+# What each depth of NCSNv2 needs images' sides to be multiples of: it halves them so often.
+DEPTHS = {"base": 2, "deeper": 4, "deepest": 8}
+# The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
+LARGEST_EXACT = 256
 
 _data = functools.partial(option, group="data")
 _network = functools.partial(option, group="network")
@@ -113,6 +45,8 @@ class Config:
     dequantize: bool = _data(True, "add uniform noise of one grey level in 256")
     data_dir: str = _data("", "where TFDS keeps its data, or image_folder's folder", runtime=True)
 
+    model: str = _network("ncsn", "generation of the network", choices=("ncsn", "ncsnv2"))
+    depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
     features: int = _network(128, "channels of the first stage", least=2)
     precision: str = _network("float32", "arithmetic", choices=("float32", "mixed_bfloat16"))
 
@@ -120,6 +54,11 @@ class Config:
     sigma_end: float = _noise(0.01, "smallest noise level", above=0)
     num_levels: int = _noise(10, "noise levels, in a geometric sequence", least=1)
     anneal_power: float = _noise(2.0, "a level's loss is weighted by sigma to this power")
+
+    objective: str = _training(
+        "dsm", "dsm, sliced, or sm: exact, tiny images", choices=("dsm", "ssm", "ssm_vr", "sm")
+    )
+    num_projections: int = _training(1, "random projections an image, of ssm and ssm_vr", least=1)
 
     batch_size: int = _training(128, "images a step, over all replicas", least=1)
     optimizer: str = _training("Adam", "one of Keras's, or Addons>NAME")
@@ -132,9 +71,24 @@ class Config:
     num_steps: int = _training(200_000, "training steps", runtime=True, least=1)
     max_bad_steps: int = _training(10, "non-finite steps before giving up", runtime=True, least=1)
 
-    step_lr: float = _sampling(2e-5, "Langevin step size at the smallest noise level", above=0)
-    num_steps_each: int = _sampling(100, "Langevin steps at each noise level", least=1)
+    sampler: str = _sampling(
+        "ald",
+        "annealed Langevin, consistent, predictor-corrector, ODE",
+        choices=("ald", "cas", "pc", "ode"),
+    )
+    step_lr: float = _sampling(
+        2e-5, "step size of ald and cas at the smallest noise level", above=0
+    )
+    num_steps_each: int = _sampling(100, "steps at each noise level, but for ode", least=1)
     denoise: bool = _sampling(False, "end with one noise-free denoising step")
+    snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
+    corrector_steps: int = _sampling(1, "corrections by pc at each level", least=0)
+    predictor: str = _sampling(
+        "reverse",
+        "how pc moves between levels",
+        choices=("reverse", "ancestral", "none"),
+    )
+    ode_tolerance: float = _sampling(1e-5, "relative and absolute tolerance of ode", above=0)
     sampling_tile: int = _sampling(
         8, "images in the network at once; decides the last bits", least=1
     )
@@ -150,6 +104,8 @@ class Config:
     num_virtual_devices: int = _run(0, "virtual CPU devices; 0 leaves the CPU whole", least=0)
     deterministic: bool = _run(False, "bit-reproducible operations, slower")
     jit_compile: bool = _run(False, "compile the training step with XLA")
+    recompute: bool = _run(False, "less memory for large images, a third more work")
+    steps_per_execution: int = _run(1, "training steps in one call of the device", least=1)
     export: bool = _run(True, "export the sampler as a SavedModel at the end")
 
     def __post_init__(self):
@@ -166,14 +122,41 @@ class Config:
             raise ConfigError(
                 "--data_dir= must name the folder of pictures that --dataset=image_folder reads"
             )
-        if self.image_size % 2:
-            raise ConfigError(
-                f"{show('image_size', self.image_size)} must be even, such as {self.image_size + 1}"
-            )
+        if self.model == "ncsn" and self.depth != "base":
+            raise ConfigError(f"{show('depth', self.depth)} is for --model=ncsnv2 only")
+        self._check_image_size()
+        self._validate_levels()
+        self._validate_objective()
+
+    def _validate_levels(self):
+        end, begin = show("sigma_end", self.sigma_end), show("sigma_begin", self.sigma_begin)
+        if self.num_levels == 1 and self.sigma_end != self.sigma_begin:
+            raise ConfigError(f"{end} must be that of {begin} when there is one level")
         if self.num_levels > 1 and self.sigma_end >= self.sigma_begin:
+            raise ConfigError(f"{end} must be below {begin}")
+
+    def _validate_objective(self):
+        if self.num_projections > 1 and self.objective not in ("ssm", "ssm_vr"):
             raise ConfigError(
-                f"{show('sigma_end', self.sigma_end)} must be below "
-                f"{show('sigma_begin', self.sigma_begin)}"
+                f"{show('num_projections', self.num_projections)} must be 1: "
+                f"{show('objective', self.objective)} has no projections"
+            )
+        size = math.prod(self.image_shape)
+        if self.objective == "sm" and size > LARGEST_EXACT:
+            raise ConfigError(
+                f"{show('objective', self.objective)} must be ssm_vr or dsm for images of {size} "
+                f"numbers: sm takes as many backward passes a step, and is for {LARGEST_EXACT} "
+                "at most"
+            )
+
+    def _check_image_size(self):
+        multiple = DEPTHS[self.depth]
+        above = max(-(-self.image_size // multiple), 2) * multiple
+        if self.image_size != above:
+            rule = "even" if multiple == 2 else f"a multiple of {multiple}"
+            depth = "" if multiple == 2 else f" with {show('depth', self.depth)}"
+            raise ConfigError(
+                f"{show('image_size', self.image_size)} must be {rule}{depth}, such as {above}"
             )
 
     def check_replicas(self, num_replicas):

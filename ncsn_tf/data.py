@@ -10,11 +10,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import random
 
 _EVALUATION_SEED = 0
+_READ_BATCH = 256
 # With index_shuffle's 4 rounds neighbouring epochs have nearly the same order (their correlation
 # is 0.9 at N = 60,000).
 _SHUFFLE_ROUNDS = 16
@@ -30,6 +32,7 @@ class Source:
         num_examples: N, at least 1.
         image_shape: (H, W, C).
         name: what the images are, for messages.
+        labels: int64 [N], the class of each image; None where the data set has no classes.
     """
 
     records: Any
@@ -37,9 +40,12 @@ class Source:
     num_examples: int
     image_shape: tuple
     name: str
+    labels: Any = None
 
 
-def training_batches(source, *, batch_size, seed, start_step=0, random_flip=False):
+def training_batches(
+    source, *, batch_size, seed, start_step=0, random_flip=False, with_labels=False
+):
     """Endless shuffled batches.
 
     Args:
@@ -49,6 +55,7 @@ def training_batches(source, *, batch_size, seed, start_step=0, random_flip=Fals
         start_step: the first batch yielded is batch `start_step` of a run from 0, at the same cost
             for any value.
         random_flip: mirror each image left-right with probability 1/2, anew in each epoch.
+        with_labels: whether batches are (images, labels int64 [B]); the source must have labels.
 
     Returns:
         tf.data.Dataset of float32 [B, H, W, C] in [0, 1]. Each epoch holds each example once.
@@ -57,11 +64,13 @@ def training_batches(source, *, batch_size, seed, start_step=0, random_flip=Fals
 
     def batch(step):
         positions = _positions(step, batch_size)
-        images = load(_shuffled(positions, source.num_examples, seed))
+        indices = _shuffled(positions, source.num_examples, seed)
+        images = load(indices)
         if random_flip:
             mirrored = _flip_coins(seed, positions)[:, None, None, None]
             images = tf.where(mirrored, tf.reverse(images, axis=[2]), images)
-        return tf.cast(images, tf.float32) / 255.0
+        images = tf.cast(images, tf.float32) / 255.0
+        return (images, tf.gather(source.labels, indices)) if with_labels else images
 
     return _mapped(tf.data.Dataset.range(start_step, tf.int64.max), batch)
 
@@ -87,6 +96,56 @@ def evaluation_batches(source, *, batch_size, num_batches):
 
     whole_batches = max(1, source.num_examples // batch_size)
     return _mapped(tf.data.Dataset.range(min(num_batches, whole_batches)), batch)
+
+
+def load_pixels(source, num_images, on_batch=None):
+    """The first images of a source in one fixed shuffled order, as they are stored.
+
+    Args:
+        source: a `Source` of N images.
+        num_images: n, at most N; N is all of them.
+        on_batch: called with the number of images that have been read since the last call.
+
+    Returns:
+        uint8 numpy array [n, H, W, C].
+    """
+    load = _loader(source)
+    size = min(_READ_BATCH, num_images)
+
+    def batch(step):
+        return load(_shuffled(_positions(step, size), source.num_examples, _EVALUATION_SEED))
+
+    pixels = np.empty([num_images, *source.image_shape], np.uint8)
+    num_batches = -(-num_images // size)
+    for index, images in enumerate(_mapped(tf.data.Dataset.range(num_batches), batch)):
+        place = pixels[index * size : (index + 1) * size]
+        place[:] = images.numpy()[: len(place)]
+        if on_batch is not None:
+            on_batch(len(place))
+    return pixels
+
+
+def ordered_batches(source, batch_size):
+    """All images of a source once, in the source's own order.
+
+    Args:
+        source: a `Source` of N images.
+        batch_size: B.
+
+    Returns:
+        finite tf.data.Dataset of uint8 [B, H, W, C]; the last batch may be smaller.
+    """
+    load = _loader(source)
+
+    def batch(start):
+        return load(tf.range(start, tf.minimum(start + batch_size, source.num_examples)))
+
+    return _mapped(tf.data.Dataset.range(0, source.num_examples, batch_size), batch)
+
+
+def images_at(source, indices):
+    """The images at places [n] in a source's own order: uint8 numpy array [n, H, W, C]."""
+    return _loader(source)(tf.constant(indices, tf.int64)).numpy()
 
 
 def crop_and_resize(images, image_size, crop_size=0):

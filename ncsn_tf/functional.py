@@ -75,10 +75,33 @@ def _instance_norm_plus(x, table, labels):
         d_mean = d_centred - tf.reduce_mean(d_centred, 1, keepdims=True) - scale * total
         slope = scale * tf.square(inverse) * weighted * (-1.0 / pixels)
         offset = d_mean * (1.0 / pixels) - slope * mean
-        d_x = wide_upstream * _spatial(scale) + wide * _spatial(slope) + _spatial(offset)
+        dy, x_again, scale_again, slope, offset = _gradients_together(
+            wide_upstream, wide, scale, slope, offset
+        )
+        d_x = dy * _spatial(scale_again) + x_again * _spatial(slope) + _spatial(offset)
         return tf.cast(d_x, x.dtype), d_table, None
 
     return y, gradient
+
+
+@tf.custom_gradient
+def _gradients_together(*tensors):
+    """The tensors; no gradient of theirs is passed on before all of them are computed.
+
+    A sum of three or more tensors may reuse the memory of one that nobody else needs any more, and
+    then starts with that one. Which one it is would depend on the order in which the threads
+    happened to run, and so would the rounding of second derivatives.
+    """
+
+    def gradient(*upstreams):
+        # TensorFlow's graph optimizer would see through any identity but this.
+        with tf.control_dependencies(upstreams):
+            return [
+                tf.raw_ops.PlaceholderWithDefault(input=upstream, shape=upstream.shape)
+                for upstream in upstreams
+            ]
+
+    return [tf.identity(tensor) for tensor in tensors], gradient
 
 
 def mean_pool(x):
@@ -94,6 +117,20 @@ def average_pool_5x5(x):
     """
     counted = _inside_share(x.shape[1], x.shape[2])
     return tf.nn.avg_pool2d(x, 5, 1, "SAME") * tf.constant(counted, x.dtype)
+
+
+def barrier(x):
+    """x, behind an operation that TensorFlow's graph optimizer does not look through.
+
+    It would merge the sum that ends a residual block with an ELU that follows, even where others
+    need the sum too; it then stops with an error message, and leaves the whole graph unmerged.
+    """
+    return tf.raw_ops.PlaceholderWithDefault(input=x, shape=x.shape)
+
+
+def max_pool_5x5(x):
+    """Largest value over 5 x 5, stride 1, of the pixels inside the image."""
+    return tf.nn.max_pool2d(x, 5, 1, "SAME")
 
 
 def resize_align_corners(x, height, width):

@@ -7,11 +7,15 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf import images, losses
+from ncsn_tf import images
 from ncsn_tf.data import evaluation_batches
+from ncsn_tf.objectives import objective_loss
 from ncsn_tf.sampler import Sampler
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.step import corrupt
+
+_MOST_LEVEL_CURVES = 20
+_LEVEL_GROUPS = 10
 
 
 class Every:
@@ -62,8 +66,8 @@ class Reporter:
             text, file=sys.stderr, flush=True
         )
 
-    def advance(self):
-        self.bar.update()
+    def advance(self, count=1):
+        self.bar.update(count)
 
     def restart_clock(self, step):
         """Leave what has happened since the last report (compilation, say) out of the speed."""
@@ -77,7 +81,7 @@ class Reporter:
         speed = (step - last_step) / max(now - last_time, 1e-9)
         self.last = (step, now)
         scalars = {"train/loss": loss, "train/gradient_norm": norm}
-        scalars |= {f"train/loss_level_{i}": value for i, value in enumerate(levels, 1)}
+        scalars |= level_scalars(levels)
         if step > last_step:
             scalars["train/examples_per_second"] = speed * self.config.batch_size
         self.write(step, scalars)
@@ -105,8 +109,24 @@ class Reporter:
         self.writer.close()
 
 
+def level_scalars(losses):
+    """A curve for each noise level; of more than 20 levels, ten curves, each the mean of a tenth.
+
+    Args:
+        losses: [L], None for a level that was not seen.
+    """
+    if len(losses) <= _MOST_LEVEL_CURVES:
+        return {f"train/loss_level_{i}": value for i, value in enumerate(losses, 1)}
+    scalars = {}
+    for part in np.array_split(np.arange(len(losses)), _LEVEL_GROUPS):
+        seen = [losses[i] for i in part if losses[i] is not None]
+        name = f"train/loss_levels_{part[0] + 1:04d}_to_{part[-1] + 1:04d}"
+        scalars[name] = float(np.mean(seen)) if seen else None
+    return scalars
+
+
 class TestLoss:
-    """Denoising score matching on test images, with the same noise every time.
+    """The run's objective on test images, with the same noise every time.
 
     The noise is addressed by the complement of the run's seed: training never draws it.
     """
@@ -135,10 +155,11 @@ class TestLoss:
     def _batch_loss(self, batch, index):
         size = batch.shape[0]
         seeds = tf.fill([size], tf.constant(~self.config.seed, tf.int64))
-        batch, labels, noise = corrupt(batch, seeds, (tf.range(size), index), self.config)
+        counters = (tf.range(size), index)
+        batch, labels, noise = corrupt(batch, seeds, counters, self.config)
         return tf.reduce_mean(
-            losses.denoising_score_matching(
-                self.network, batch, labels, noise, self.sigmas, self.config.anneal_power
+            objective_loss(
+                self.network, batch, labels, noise, self.sigmas, seeds, counters, self.config
             )
         )
 

@@ -1,6 +1,7 @@
 """Pictures on disk: grids, single files and movies of samples."""
 
 import contextlib
+import io
 import math
 import os
 from pathlib import Path
@@ -20,17 +21,18 @@ def to_uint8(images):
     return np.round(np.clip(images, 0.0, 1.0) * np.float32(255.0)).astype(np.uint8)
 
 
-def grid(images):
-    """Lay images out in a near-square grid, row by row, one pixel of grey between them.
+def grid(images, columns=None):
+    """Lay images out in a grid, row by row, one pixel of grey between them.
 
     Args:
         images: uint8 [N, H, W, C].
+        columns: images in a row; None makes the grid nearly square.
 
     Returns:
         uint8 [rows * (H + 1) - 1, columns * (W + 1) - 1, C]; places without an image are grey.
     """
     count, height, width, channels = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     canvas = np.full((rows * columns, height + _GAP, width + _GAP, channels), _GREY, np.uint8)
     canvas[:count, :height, :width] = images
@@ -41,8 +43,29 @@ def grid(images):
 
 def save_grid(path, images):
     """Write a grid of uint8 [N, H, W, C] as PNG; images of few pixels are enlarged by a factor."""
-    picture = _enlarged(grid(images))
+    save_picture(path, grid(images))
+
+
+def save_picture(path, image):
+    """Write uint8 [H, W, C] as PNG; few pixels are enlarged by a factor."""
+    picture = _enlarged(image)
     write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def png(image):
+    """The PNG of uint8 [H, W, C], in its own size: bytes."""
+    file = io.BytesIO()
+    _picture(image).save(file, format="PNG", optimize=True)
+    return file.getvalue()
+
+
+def save_columns(path, columns):
+    """Write columns of uint8 [n, H, W, C] side by side as PNG; the last may be a shorter one."""
+    height = len(columns[0])
+    canvas = np.full((height, len(columns), *columns[0].shape[1:]), _GREY, np.uint8)
+    for place, column in enumerate(columns):
+        canvas[: len(column), place] = column
+    save_picture(path, grid(canvas.reshape(-1, *canvas.shape[2:]), len(columns)))
 
 
 def save_singles(folder, images, names):
@@ -56,20 +79,28 @@ def save_singles(folder, images, names):
 
 
 def save_movie(path, frames, seconds=8.0):
-    """Write uint8 grids [H, W, C] as an animated GIF that rests on its last frame."""
-    pictures = [_enlarged(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    """Write uint8 grids [H, W, C] as an animated GIF that rests on its last frame; enlarged."""
+    pictures = [_enlarged(frame) for frame in frames]
+    write_atomically(path, lambda temporary: _write_gif(temporary, pictures, seconds))
+
+
+def gif(frames, seconds=8.0):
+    """The GIF of uint8 grids [H, W, C], in their own size, as `save_movie` writes: bytes."""
+    file = io.BytesIO()
+    _write_gif(file, [_picture(frame) for frame in frames], seconds)
+    return file.getvalue()
+
+
+def _write_gif(file, pictures, seconds):
+    pictures = [picture.convert("P", palette=Image.Palette.ADAPTIVE) for picture in pictures]
     duration = max(20, round(1000 * seconds / len(pictures)))
-    durations = [duration] * (len(pictures) - 1) + [2000]
-    write_atomically(
-        path,
-        lambda temporary: pictures[0].save(
-            temporary,
-            format="GIF",
-            save_all=True,
-            append_images=pictures[1:],
-            duration=durations,
-            loop=0,
-        ),
+    pictures[0].save(
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=pictures[1:],
+        duration=[duration] * (len(pictures) - 1) + [2000],
+        loop=0,
     )
 
 

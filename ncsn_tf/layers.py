@@ -120,6 +120,27 @@ class ConditionalInstanceNormPlus(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")
+class InstanceNormPlus(ConditionalInstanceNormPlus):
+    """Instance normalisation++ with the same (gamma, alpha, beta), [1, 3 C], at every noise level.
+
+    Shapes: [B, H, W, C], labels [B], which are not looked at -> [B, H, W, C]; C >= 2.
+
+    Source: Song & Ermon 2020 (arXiv:2006.09011), section 4 and appendix B.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(num_levels=1, **kwargs)
+
+    def call(self, x, labels):
+        return super().call(x, tf.zeros_like(labels))
+
+    def get_config(self):
+        config = super().get_config()
+        del config["num_levels"]
+        return config
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
 class NormTableInitializer(keras.initializers.Initializer):
     """(gamma, alpha, beta) side by side: N(1, 0.02^2), N(1, 0.02^2), 0."""
 

@@ -1,22 +1,179 @@
-"""The noise-conditional score network of Song & Ermon 2019."""
+"""The noise-conditional score networks of Song & Ermon: NCSN (2019) and NCSNv2 (2020)."""
+
+import typing
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.blocks import PreactivatedConvolution, RefineBlock, ResidualBlock
+from ncsn_tf.blocks import PreactivatedConvolution, ResidualBlock
 from ncsn_tf.layers import Convolution, LayerTuple
+from ncsn_tf.refinement import RefineBlock
+
+
+class Stage(typing.NamedTuple):
+    """Two residual blocks of one width and resolution.
+
+    Attributes:
+        number: of the stage in the released code, which also names its refine block's weights.
+        width: channels, in units of the first stage's.
+        dilation: of the 3 x 3 convolutions; a later stage without dilation halves the resolution.
+        refine: number of the refine block that brings the stage's features back in.
+    """
+
+    number: int
+    width: int
+    dilation: int
+    refine: int
+
+
+_BASE = (Stage(1, 1, 1, 4), Stage(2, 2, 1, 3), Stage(3, 2, 2, 2), Stage(4, 2, 4, 1))
+_DEEPER = (
+    *(Stage(1, 1, 1, 5), Stage(2, 2, 1, 4), Stage(3, 2, 1, 3)),
+    *(Stage(4, 4, 2, 2), Stage(5, 4, 4, 1)),
+)
+_DEEPEST = (*_DEEPER[:3], Stage(31, 2, 1, 31), *_DEEPER[3:])
+STAGES = {"base": _BASE, "deeper": _DEEPER, "deepest": _DEEPEST}
+
+
+def size_multiple(depth):
+    """What the height and width of images must be multiples of, for the halvings of a depth."""
+    return 2 ** sum(stage.dilation == 1 for stage in STAGES[depth][1:])
+
+
+class _RefineNet(keras.Model):
+    """What both generations share: residual stages down, refine blocks back up, ELU throughout.
+
+    A layer has the name of its counterpart in the released code: `res31_0`, `refine31`. A
+    refine block narrows to the width of the next stage above its own. The network is complete after
+    construction: restoring a checkpoint needs no call first.
+    """
+
+    # Class attributes: Keras would put what is set on an instance into its checkpoints.
+    RESIDUAL_NORMALIZATION = REFINE_NORMALIZATION = "conditional"
+    POOL_KIND = "mean"
+    blocks = LayerTuple()
+    refinements = LayerTuple()
+
+    def __init__(self, image_shape, features, num_levels, depth, recompute=False, **kwargs):
+        super().__init__(**kwargs)
+        self.recompute = recompute
+        if depth not in STAGES:
+            raise ValueError(f"depth must be one of {', '.join(STAGES)}, not {depth!r}")
+        height, width, channels = image_shape
+        multiple = size_multiple(depth)
+        if height % multiple or width % multiple or min(height, width) < 2 * multiple:
+            sizes = "even" if multiple == 2 else f"multiples of {multiple}"
+            raise ValueError(
+                f"image height and width must be {sizes} and at least {2 * multiple}, "
+                f"not {height} x {width}"
+            )
+        if features < 2 or num_levels < 1 or channels < 1:
+            raise ValueError(
+                "features must be at least 2, num_levels and channels at least 1, "
+                f"not {features}, {num_levels}, {channels}"
+            )
+        self.image_shape = (height, width, channels)
+        self.features = features
+        self.num_levels = num_levels
+        self.depth = depth
+        self.build((None, *self.image_shape))
+
+    def build(self, input_shape):
+        height, width, channels = self.image_shape
+        options = {"num_levels": self.num_levels, "dtype": self.dtype_policy}
+        stages = STAGES[self.depth]
+
+        shape = (None, height, width, self.features)
+        self.begin_conv = Convolution(self.features, name="begin_conv", dtype=self.dtype_policy)
+        self.begin_conv.build((None, height, width, channels))
+
+        blocks, shapes = [], []
+        for stage in stages:
+            filters = stage.width * self.features
+            for index in (0, 1):
+                block = ResidualBlock(
+                    filters,
+                    dilation=stage.dilation,
+                    first=index == 0 and stage.number > 1,
+                    normalization=self.RESIDUAL_NORMALIZATION,
+                    name=f"res{stage.number}_{index}",
+                    **options,
+                )
+                block.build(shape)
+                blocks.append(block)
+                factor = 2 if block.pools else 1
+                shape = (None, shape[1] // factor, shape[2] // factor, filters)
+            shapes.append(shape)
+        self.blocks = tuple(blocks)
+
+        refinements, refined = [], None
+        for place in reversed(range(len(shapes))):
+            block = RefineBlock(
+                shapes[max(place - 1, 0)][-1],
+                last=place == 0,
+                pool_kind=self.POOL_KIND,
+                normalization=self.REFINE_NORMALIZATION,
+                name=f"refine{stages[place].refine}",
+                **options,
+            )
+            block.build([shapes[place]] if refined is None else [shapes[place], refined])
+            refinements.append(block)
+            refined = (*shapes[place][:-1], block.filters)
+        self.refinements = tuple(refinements)
+
+        self.end_conv = PreactivatedConvolution(
+            channels, normalization=self.RESIDUAL_NORMALIZATION, name="end_conv", **options
+        )
+        self.end_conv.build(refined)
+        self.built = True
+
+    def stages(self, x, labels):
+        """What the residual stages answer, the deepest last: a list of [B, h, w, f]."""
+        h = self.begin_conv(2.0 * tf.cast(x, self.compute_dtype) - 1.0)
+        layers = []
+        for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
+            for block in (first, second):
+                h = self._run(lambda h, block=block: block(h, labels), h)
+            layers.append(h)
+        return layers
+
+    def call(self, x, labels):
+        refined = []
+        for refine, layer in zip(self.refinements, reversed(self.stages(x, labels)), strict=True):
+            refined = [
+                self._run(
+                    lambda *inputs, refine=refine: refine(list(inputs), labels), layer, *refined
+                )
+            ]
+        (refined,) = refined
+        return tf.cast(self.end_conv(refined, labels), tf.float32)
+
+    def _run(self, block, *inputs):
+        """block(*inputs); with `recompute` only the inputs are kept for the backward pass."""
+        return tf.recompute_grad(block)(*inputs) if self.recompute else block(*inputs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "name": self.name,
+            "dtype": self.dtype_policy.name,
+            "image_shape": self.image_shape,
+            "features": self.features,
+            "recompute": self.recompute,
+        }
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")
-class NCSN(keras.Model):
+class NCSN(_RefineNet):
     """Noise-conditional score network: a dilated RefineNet with conditional instance
     normalisation++.
 
     s(x, i) estimates the score grad_x log q_i(x) of the data perturbed by noise of standard
     deviation sigma_i. Four stages of two residual blocks (the second halves the resolution, the
     third and fourth dilate by 2 and 4), four refine blocks back up, ELU throughout. x is rescaled
-    to [-1, 1] inside. The network is complete after
-    construction: restoring a checkpoint needs no call first.
+    to [-1, 1] inside. The network is complete after construction: restoring a checkpoint needs no
+    call first.
 
     Example:
         network = NCSN(image_shape=(32, 32, 3), features=128, num_levels=10)
@@ -27,6 +184,8 @@ class NCSN(keras.Model):
         features: channels g of the first stage, at least 2 (128 for CIFAR-10 and CelebA, 64 for
             MNIST).
         num_levels: number of noise levels L.
+        recompute: keep only the blocks' inputs for the backward pass, which runs every block again:
+            less memory, a third more work.
 
     Shapes: x float [B, height, width, channels] with data in [0, 1], labels int32 [B] in [0, L) ->
     score float32, of x's shape.
@@ -38,92 +197,60 @@ class NCSN(keras.Model):
     released code.
     """
 
-    blocks = LayerTuple()
-    refinements = LayerTuple()
-
     def __init__(self, image_shape, features, num_levels, **kwargs):
-        super().__init__(**kwargs)
-        height, width, channels = image_shape
-        if height % 2 or width % 2 or min(height, width) < 4:
-            raise ValueError(
-                f"image height and width must be even and at least 4, not {height} x {width}"
-            )
-        if features < 2 or num_levels < 1 or channels < 1:
-            raise ValueError(
-                "features must be at least 2, num_levels and channels at least 1, "
-                f"not {features}, {num_levels}, {channels}"
-            )
-        self.image_shape = (height, width, channels)
-        self.features = features
-        self.num_levels = num_levels
-        self.build((None, *self.image_shape))
-
-    def build(self, input_shape):
-        height, width, channels = self.image_shape
-        g = self.features
-        options = {"num_levels": self.num_levels, "dtype": self.dtype_policy}
-        full = (None, height, width)
-        half = (None, height // 2, width // 2)
-
-        self.begin_conv = Convolution(g, name="begin_conv", dtype=self.dtype_policy)
-        self.begin_conv.build((*full, channels))
-
-        stages = [  # filters, dilation, whether the first block changes width or resolution; input
-            (g, 1, False, (*full, g)),
-            (2 * g, 1, True, (*full, g)),
-            (2 * g, 2, True, (*half, 2 * g)),
-            (2 * g, 4, True, (*half, 2 * g)),
-        ]
-        blocks = []
-        for number, (filters, dilation, first, shape) in enumerate(stages, 1):
-            after = (*(full if number == 1 else half), filters)
-            for index, (is_first, block_shape) in enumerate([(first, shape), (False, after)]):
-                block = ResidualBlock(
-                    filters,
-                    dilation=dilation,
-                    first=is_first,
-                    name=f"res{number}_{index}",
-                    **options,
-                )
-                block.build(block_shape)
-                blocks.append(block)
-
-        self.blocks = tuple(blocks)
-
-        refinements = [
-            (2 * g, [(*half, 2 * g)]),
-            (2 * g, [(*half, 2 * g), (*half, 2 * g)]),
-            (g, [(*half, 2 * g), (*half, 2 * g)]),
-            (g, [(*full, g), (*half, g)]),
-        ]
-        self.refinements = tuple(
-            RefineBlock(filters, last=number == 4, name=f"refine{number}", **options)
-            for number, (filters, _) in enumerate(refinements, 1)
-        )
-        for block, (_, shapes) in zip(self.refinements, refinements, strict=True):
-            block.build(shapes)
-
-        self.end_conv = PreactivatedConvolution(channels, name="end_conv", **options)
-        self.end_conv.build((*full, g))
-        self.built = True
-
-    def call(self, x, labels):
-        h = self.begin_conv(2.0 * tf.cast(x, self.compute_dtype) - 1.0)
-        layers = []
-        for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
-            h = second(first(h, labels), labels)
-            layers.append(h)
-        refined = self.refinements[0]([layers[3]], labels)
-        for refine, layer in zip(self.refinements[1:], layers[2::-1], strict=True):
-            refined = refine([layer, refined], labels)
-        return tf.cast(self.end_conv(refined, labels), tf.float32)
+        super().__init__(image_shape, features, num_levels, "base", **kwargs)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "name": self.name,
-            "dtype": self.dtype_policy.name,
-            "image_shape": self.image_shape,
-            "features": self.features,
-            "num_levels": self.num_levels,
-        }
+        return {**super().get_config(), "num_levels": self.num_levels}
+
+
+@keras.saving.register_keras_serializable("ncsn_tf")
+class NCSNv2(_RefineNet):
+    """The second generation: the noise level enters by the division of the output alone.
+
+        s(x, i) = f(x) / sigma_i
+
+    f is the RefineNet of `NCSN` with instance normalisation++ that does not know the level, only
+    in the residual blocks and before the last convolution, and with max pooling in the refine
+    blocks. The noise levels are constants of the network, not weights.
+
+    Example:
+        sigmas = geometric_sigmas(50.0, 0.01, 232)
+        network = NCSNv2(image_shape=(32, 32, 3), features=128, sigmas=sigmas)
+        score = network(x, labels)
+
+    Args:
+        image_shape: (height, width, channels), height and width multiples of 2, 4 or 8 by depth.
+        features: channels g of the first stage, at least 2 (128 in the paper).
+        sigmas: [L], the noise levels, positive.
+        depth: "base" (four stages; up to 64 pixels in the paper), "deeper" (five, of up to 4 g
+            channels; 96 and 128 pixels) or "deepest" (six; 256 pixels).
+        recompute: see `NCSN`.
+
+    Shapes: x float [B, height, width, channels] with data in [0, 1], labels int32 [B] in [0, L) ->
+    score float32, of x's shape.
+
+    Raises:
+        ValueError: on sizes, noise levels or a depth that the network cannot have.
+
+    Source: Song & Ermon 2020 (arXiv:2006.09011), technique 3 and appendix B; sizes and details of
+    the released code.
+    """
+
+    RESIDUAL_NORMALIZATION = "unconditional"
+    REFINE_NORMALIZATION = "none"
+    POOL_KIND = "max"
+
+    def __init__(self, image_shape, features, sigmas, depth="base", **kwargs):
+        sigmas = np.asarray(sigmas, np.float32)
+        if sigmas.ndim != 1 or not np.all((sigmas > 0) & np.isfinite(sigmas)):
+            raise ValueError("sigmas must be a vector of positive noise levels")
+        super().__init__(image_shape, features, len(sigmas), depth, **kwargs)
+        self.sigmas = sigmas
+
+    def call(self, x, labels):
+        sigma = tf.gather(tf.constant(self.sigmas), labels)  # [B]
+        return super().call(x, labels) / tf.reshape(sigma, [-1, 1, 1, 1])
+
+    def get_config(self):
+        return {**super().get_config(), "sigmas": self.sigmas.tolist(), "depth": self.depth}

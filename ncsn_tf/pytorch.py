@@ -1,112 +1,62 @@
-"""Weights of the reference PyTorch programs: names, layouts, and a converter of checkpoints."""
+"""Checkpoints of the reference PyTorch programs: what is in them, and their conversion to a run."""
 
 import dataclasses
+import typing
 from pathlib import Path
 
 import numpy as np
 
 from ncsn_tf.command_line import parse_config, run_command
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.reference_weights import load_reference_weights
+
+__all__ = ["load_reference_weights", "network_settings", "read_checkpoint"]
 
 _USAGE = """\
 usage: python -m ncsn_tf.pytorch CHECKPOINT.pth OUT [--flag=value ...]
 
-Turn a checkpoint of the reference PyTorch trainer into a run in the folder OUT, for sample.py and
-ncsn_tf.export. Width, channels and number of levels are read from the weights; what they do not
-show (noise levels, image size, sampling settings) comes from the experiment of the data set,
-cifar10 for colour and mnist for grey, or from --dataset, --flagfile and the flags of train.py.
+Turn a checkpoint of the reference PyTorch trainer, of NCSN or NCSNv2, into a run in the folder OUT,
+for sample.py and ncsn_tf.export. Network, width, channels and number of levels are read from the
+weights, NCSNv2's depth and noise levels too, and its averaged weights where there are any. What
+they do not show (image size, sampling settings, noise levels of NCSN) comes from the experiment of
+the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published experiment with
+the same largest noise level, else cifar10_ncsnv2; or from --dataset, --flagfile and the flags of
+train.py.
 """
 
+_EMA_DECAY = 0.999  # of all of NCSNv2's experiments
+_EXPERIMENTS = {  # flagfiles of NCSNv2's experiments, by the largest noise level
+    50.0: "cifar10_ncsnv2",
+    90.0: "celeb_a_64_ncsnv2",
+    140.0: "lsun_church_ncsnv2",
+    190.0: "lsun_bedroom_ncsnv2",
+    348.0: "ffhq_256_ncsnv2",
+}
 
-def load_reference_weights(network, arrays):
-    """Give an `NCSN` the weights of the reference network.
 
-    Args:
-        network: an `ncsn_tf.NCSN`.
-        arrays: {reference parameter name: array}; kernels [out, in, height, width], normalisation
-            tables [L, 3 C] split as (gamma, alpha, beta), names without the `module.` prefix of a
-            data-parallel model.
+class ReferenceCheckpoint(typing.NamedTuple):
+    """What a file of the reference trainer holds.
 
-    Raises:
-        ValueError: naming the first parameter that is missing, is not the network's, or has another
-            shape. The network is changed only when everything fits.
+    Attributes:
+        weights: {reference name: float32 array}, NCSNv2's `sigmas` among them.
+        average: the same with the averaged weights; None where the file has no average.
+        step: training steps done; 0 where the file does not say.
     """
-    targets = _reference_variables(network)
-    for name in targets:
-        if name not in arrays:
-            raise ValueError(f"the reference weights have no parameter {name!r}")
-    values = {}
-    for name, array in arrays.items():
-        if name not in targets:
-            raise ValueError(f"the network has no place for the reference parameter {name!r}")
-        value = np.asarray(array)
-        if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
-        expected = tuple(targets[name].shape)
-        if value.shape != expected:
-            raise ValueError(
-                f"the reference parameter {name!r} has shape {tuple(np.shape(array))}, which "
-                f"becomes {value.shape}; the network needs {expected}"
-            )
-        if not np.isfinite(value).all():
-            raise ValueError(f"the reference parameter {name!r} holds values that are not finite")
-        values[name] = value
-    from ncsn_tf.compat import raw_variable
 
-    for name, value in values.items():
-        raw_variable(targets[name]).assign(value)
-
-
-def _reference_variables(network):
-    """{reference name: the network's weight}."""
-    names = {}
-
-    def convolution(name, layer):
-        names[f"{name}.weight"] = layer.kernel
-        if layer.bias is not None:
-            names[f"{name}.bias"] = layer.bias
-
-    def norm(name, layer):
-        names[f"{name}.embed.weight"] = layer.table
-
-    def units(name, layer):
-        for index, stage in enumerate(layer.stages):
-            position = f"{name}.{index // 2 + 1}_{index % 2 + 1}"
-            norm(f"{position}_norm", stage.norm)
-            convolution(f"{position}_conv", stage.conv)
-
-    convolution("begin_conv", network.begin_conv)
-    norm("normalizer", network.end_conv.norm)
-    convolution("end_conv", network.end_conv.conv)
-    for index, block in enumerate(network.blocks):
-        name = f"res{index // 2 + 1}.{index % 2}"
-        pooled = ".conv" if block.pools else ""
-        norm(f"{name}.normalize1", block.stage1.norm)
-        convolution(f"{name}.conv1", block.stage1.conv)
-        norm(f"{name}.normalize2", block.stage2.norm)
-        convolution(f"{name}.conv2{pooled}", block.stage2.conv)
-        if block.shortcut is not None:
-            convolution(f"{name}.shortcut{pooled}", block.shortcut)
-    for number, block in enumerate(network.refinements, 1):
-        name = f"refine{number}"
-        for index, adapter in enumerate(block.adapters):
-            units(f"{name}.adapt_convs.{index}", adapter)
-        units(f"{name}.output_convs", block.output_units)
-        chains = {"crp": block.pooling}
-        if block.fusion is not None:
-            chains["msf"] = block.fusion
-        for part, layer in chains.items():
-            for index, (layer_norm, conv) in enumerate(zip(layer.norms, layer.convs, strict=True)):
-                norm(f"{name}.{part}.norms.{index}", layer_norm)
-                convolution(f"{name}.{part}.convs.{index}", conv)
-    return names
+    weights: dict
+    average: dict | None
+    step: int
 
 
 def read_checkpoint(path):
-    """The weights in a checkpoint of the reference trainer: {reference name: float32 array}.
+    """Read a checkpoint of the reference trainer.
 
-    The file holds [state dict, optimizer state]; names may carry the `module.` prefix of a
-    data-parallel model. Only tensors are unpickled (`weights_only=True`).
+    The file holds [state dict, optimizer state], for NCSNv2 [state dict, optimizer state, epoch,
+    step, averaged parameters], the last of them only where there was an average; names may carry
+    the `module.` prefix of a data-parallel model. Only tensors are unpickled (`weights_only=True`).
+
+    Returns:
+        a `ReferenceCheckpoint`.
 
     Raises:
         UserError: no PyTorch, no such file, or another kind of file.
@@ -124,11 +74,29 @@ def read_checkpoint(path):
     except Exception as error:  # torch raises whatever its unpickler and its zip reader raise
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is not a checkpoint of tensors: {line}") from None
-    state = content[0] if isinstance(content, (list, tuple)) and content else content
+    parts = content if isinstance(content, (list, tuple)) and content else [content]
+    weights = _arrays(parts[0])
+    if weights is None:
+        raise UserError(f"{path} is not a checkpoint of the reference trainer: no state dict in it")
+    step = parts[3] if len(parts) > 3 and isinstance(parts[3], int) else 0
+    average = None
+    if len(parts) > 4:
+        average = _arrays(parts[4])
+        if average is None:
+            raise UserError(f"{path}: its fifth part is not the averaged weights")
+        # The reference averages parameters only: the noise levels are not among them.
+        average = {**average, **{name: weights[name] for name in weights if name == "sigmas"}}
+    return ReferenceCheckpoint(weights, average, step)
+
+
+def _arrays(state):
+    """{name without prefix: float32 array}; None when it is not a dict of tensors."""
+    import torch
+
     if not isinstance(state, dict) or not all(
         isinstance(value, torch.Tensor) for value in state.values()
     ):
-        raise UserError(f"{path} is not a checkpoint of the reference trainer: no state dict in it")
+        return None
     return {
         name.removeprefix("module."): value.to(torch.float32).numpy()
         for name, value in state.items()
@@ -136,19 +104,52 @@ def read_checkpoint(path):
 
 
 def network_settings(arrays, path):
-    """The sizes that the weights themselves show: features, channels, num_levels.
+    """The settings of a run that the weights themselves show.
+
+    Returns:
+        {setting: value}: model, features, channels and num_levels; for NCSNv2 depth too, and
+        sigma_begin, sigma_end and num_levels only if `sigmas` is among the arrays.
 
     Raises:
-        UserError: the arrays are not those of an NCSN.
+        UserError: the arrays are not those of an NCSN or NCSNv2, or its noise levels are not a
+            geometric sequence.
     """
     kernel, table = arrays.get("begin_conv.weight"), arrays.get("normalizer.embed.weight")
-    if kernel is None or table is None or kernel.ndim != 4 or table.ndim != 2:
-        raise UserError(f"{path} does not hold the weights of an NCSN")
-    return {
-        "features": kernel.shape[0],
-        "channels": kernel.shape[1],
-        "num_levels": table.shape[0],
-    }
+    if kernel is None or kernel.ndim != 4:
+        raise UserError(f"{path} does not hold the weights of an NCSN or NCSNv2")
+    sizes = {"features": kernel.shape[0], "channels": kernel.shape[1]}
+    if table is not None and table.ndim == 2:
+        return {"model": "ncsn", **sizes, "num_levels": table.shape[0]}
+    if "normalizer.alpha" not in arrays:
+        raise UserError(f"{path} does not hold the weights of an NCSN or NCSNv2")
+    stages = {name.split(".")[0] for name in arrays}
+    depth = "deepest" if "res31" in stages else "deeper" if "res5" in stages else "base"
+    return {"model": "ncsnv2", "depth": depth, **sizes, **_noise_levels(arrays, path)}
+
+
+def _noise_levels(arrays, path):
+    if "sigmas" not in arrays:
+        return {}
+    from ncsn_tf.schedule import geometric_sigmas
+
+    sigmas = arrays["sigmas"].ravel()
+    # The shortest decimals of the float32 ends: 0.01, not 0.009999999776.
+    begin, end = (float(str(sigma)) for sigma in sigmas[[0, -1]])
+    try:
+        expected = geometric_sigmas(begin, end, len(sigmas)).numpy()
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not np.allclose(sigmas, expected, rtol=1e-4, atol=0.0):
+        raise UserError(f"{path}: its {len(sigmas)} noise levels are not a geometric sequence")
+    return {"sigma_begin": begin, "sigma_end": end, "num_levels": len(sigmas)}
+
+
+def _experiment(settings):
+    """The flag that names where everything else comes from."""
+    if settings["model"] == "ncsnv2":
+        name = _EXPERIMENTS.get(settings.get("sigma_begin"), "cifar10_ncsnv2")
+        return f"--flagfile={name}"
+    return "--dataset=cifar10" if settings["channels"] == 3 else "--dataset=mnist"
 
 
 def main(argv):
@@ -162,17 +163,35 @@ def main(argv):
     flags = [arg for arg in argv[1:] if arg.startswith("-")]
     if Path(out).exists() and any(Path(out).iterdir()):
         raise UserError(f"{out} exists and is not empty: name a new folder")
-    arrays = read_checkpoint(source)
-    sizes = network_settings(arrays, source)
-    if not any(arg.startswith(("--dataset", "--flagfile")) for arg in flags):
-        flags.insert(0, "--dataset=cifar10" if sizes["channels"] == 3 else "--dataset=mnist")
-    config = parse_config([argv[0], *flags, f"--workdir={out}"])
-    config = dataclasses.replace(config, **sizes)
+    checkpoint = read_checkpoint(source)
 
     from ncsn_tf.runtime import start_tensorflow
 
     start_tensorflow()
     from ncsn_tf.checkpoints import save_network
+
+    settings = network_settings(checkpoint.weights, source)
+    if not any(arg.startswith(("--dataset", "--flagfile")) for arg in flags):
+        flags.insert(0, _experiment(settings))
+    config = parse_config([argv[0], *flags, f"--workdir={out}"])
+    decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
+    config = dataclasses.replace(config, **settings, ema_decay=decay)
+
+    network, average = (
+        _network(config, arrays, source) for arrays in (checkpoint.weights, checkpoint.average)
+    )
+    save_network(network, config, checkpoint.step, average)
+    kind = "weights" if average is None else "weights and their average"
+    print(
+        f"Wrote {out}: {network.count_params():,} {kind} of {config.model}, step "
+        f"{checkpoint.step}; python sample.py --workdir={out}"
+    )
+
+
+def _network(config, arrays, source):
+    """A network with the reference's weights; None without any."""
+    if arrays is None:
+        return None
     from ncsn_tf.state import build_network
 
     network = build_network(config)
@@ -180,8 +199,7 @@ def main(argv):
         load_reference_weights(network, arrays)
     except ValueError as error:
         raise UserError(f"{source}: {error}") from None
-    save_network(network, config)
-    print(f"Wrote {out}: {network.count_params():,} weights; python sample.py --workdir={out}")
+    return network
 
 
 if __name__ == "__main__":

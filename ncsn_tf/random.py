@@ -33,6 +33,10 @@ class Stream(enum.IntEnum):
     PERTURBATION = 3
     DEQUANTIZATION = 4
     FLIP = 5
+    PROJECTION = 6
+    PREDICTOR = 7
+    PROBE = 8
+    MEASUREMENT = 9
 
 
 def philox4x32(counter, key, rounds=10):

@@ -11,9 +11,6 @@ from ncsn_tf.errors import UserError
 def start_tensorflow(num_virtual_devices=0, deterministic=False):
     """Import TensorFlow, set its devices up, and choose the distribution strategy.
 
-    TensorFlow writes lines about CUDA and oneDNN to stderr that no log level silences; they are
-    held back, and shown only when the start fails. TF_CPP_MIN_LOG_LEVEL=0 shows them.
-
     Args:
         num_virtual_devices: split the CPU into this many devices; 0 leaves it whole.
         deterministic: operations that give the same bits in every run.
@@ -24,8 +21,7 @@ def start_tensorflow(num_virtual_devices=0, deterministic=False):
     Raises:
         UserError: when the CPU cannot be split.
     """
-    quiet = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") not in ("0", "1")
-    with _held_back_stderr() if quiet else contextlib.nullcontext():
+    with quietly():
         import tensorflow as tf
 
         if num_virtual_devices:
@@ -37,11 +33,24 @@ def start_tensorflow(num_virtual_devices=0, deterministic=False):
                 raise UserError("TensorFlow runs already: its CPU cannot be split") from None
         accelerators = [] if num_virtual_devices else tf.config.list_logical_devices("GPU")
         devices = accelerators or tf.config.list_logical_devices("CPU")
-        if quiet:
+        if _is_quiet():
             tf.get_logger().setLevel("ERROR")
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def quietly():
+    """A context for importing TensorFlow, or starting it, without a word on stderr.
+
+    TensorFlow writes lines about CUDA and oneDNN that no log level silences; they are held back,
+    and shown only when the body raises. TF_CPP_MIN_LOG_LEVEL=0 shows them.
+    """
+    return _held_back_stderr() if _is_quiet() else contextlib.nullcontext()
+
+
+def _is_quiet():
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL", "0") not in ("0", "1")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,11 @@
-"""Annealed Langevin dynamics, one compiled loop over all levels, for any score function."""
+"""Sampling chains: images from a score function, one compiled loop, each image by its own seed.
+
+A `Chain` is a sampler with its fixed settings; `Rows` is what each image of a batch brings. A chain
+that is run in pieces is the same, bit for bit, as one run at once, because the noise of a step is a
+function of the image's seed and the step.
+"""
+
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -6,57 +13,126 @@ from ncsn_tf import random
 from ncsn_tf.random import Stream
 
 
-def annealed_langevin(
-    score_fn,
-    seeds,
-    image_shape,
-    sigmas,
-    step_lr,
-    num_steps_each,
-    denoise=False,
-    clip=True,
-    tile=None,
-):
-    """Draw images by annealed Langevin dynamics.
+class Rows(NamedTuple):
+    """What each image of a batch brings to its chain; tensors [B].
 
-    x_0 ~ U[0, 1], then for every level i, `num_steps_each` times
+    Attributes:
+        seeds: int64; an image is a function of its seed and what is below, nothing else.
+        step_lr: float32, step size at the last level, for chains that have one.
+        num_steps_each: int32, steps a level; 0 draws nothing.
+        condition: what else a chain wants of each image, (nested) tensors [B, ...]; see
+            `conditional`.
+    """
 
-        x <- x + a_i s(x, i) + sqrt(2 a_i) z,    a_i = step_lr * (sigma_i / sigma_L) ** 2
+    seeds: tf.Tensor
+    step_lr: tf.Tensor
+    num_steps_each: tf.Tensor
+    condition: Any = ()
 
-    This is the released code's convention; the paper's Algorithm 1 writes x + (e/2) s + sqrt(e) z
-    with the same number for e, half this step. Every image is a function of its own seed: its
-    neighbours in the batch and the size of the batch change nothing.
+    @classmethod
+    def fill(cls, seeds, step_lr, num_steps_each, condition=()):
+        """From numbers, or tensors [B], for each setting."""
+        seeds = tf.convert_to_tensor(seeds, tf.int64)
+        size = tf.shape(seeds)
+        step_lr = tf.broadcast_to(tf.cast(step_lr, tf.float32), size)
+        steps = tf.broadcast_to(tf.cast(num_steps_each, tf.int32), size)
+        return cls(seeds, step_lr, steps, condition)
+
+
+class Chain:
+    """A sampler: where images start, how they move, how they end.
+
+    The state is x, float32 [B, *image_shape], or a tuple that begins with it. Samplers whose number
+    of steps is known define `num_steps` and `step`; others override `advance`.
 
     Args:
-        score_fn: (x [B, *image_shape], labels int32 [B]) -> score of x's shape.
-        seeds: int64 [B], one an image.
-        image_shape: shape of one image, static.
-        sigmas: float32 [L], falling noise levels.
-        step_lr: step size at the last level.
-        num_steps_each: steps a level, at least 1.
+        sigmas: float32 [L], falling noise levels, known when the chain is made; kept as an array.
         denoise: whether to end with x + sigma_L^2 s(x, L), the expected clean image (NCSNv2's
-            habit; off for NCSN).
+            habit; off for NCSN). Source: Jolicoeur-Martineau et al. 2020 (arXiv:2009.05475).
+    """
+
+    dtypes = tf.float32  # of the state
+
+    def __init__(self, sigmas, denoise=False):
+        self.sigmas = tf.get_static_value(tf.convert_to_tensor(sigmas, tf.float32))
+        if self.sigmas is None:
+            raise ValueError("sigmas must be known when the chain is made")
+        self.num_levels = len(self.sigmas)
+        self.denoise = denoise
+
+    def num_steps(self, num_steps_each):
+        """Steps of the chain for that many a level; works on numbers and on tensors."""
+        return self.num_levels * num_steps_each
+
+    def start(self, seeds, image_shape):
+        """x_0 ~ U[0, 1)."""
+        return initial_state(seeds, image_shape)
+
+    def step(self, score_fn, x, rows, index):
+        """The state after step `index` (scalar int32, from 0) from the state before it."""
+        raise NotImplementedError
+
+    def advance(self, score_fn, x, rows, start, stop):
+        """The state after steps `start` to `stop` (exclusive).
+
+        Images that have fewer steps than their neighbours stay as they are after their last.
+        """
+        totals = self.num_steps(rows.num_steps_each)
+
+        def step(index, x):
+            moved = self.step(score_fn, x, rows, index)
+            return index + 1, tf.where(column(index < totals, x), moved, x)
+
+        start, stop = (tf.convert_to_tensor(value, tf.int32) for value in (start, stop))
+        loop = (start, x)
+        return tf.while_loop(lambda index, _: index < stop, step, loop, parallel_iterations=1)[1]
+
+    def finish(self, score_fn, state, rows):
+        """The images of the last state: denoised if asked, not clipped."""
+        x = self.images(state)
+        if self.denoise:
+            labels = tf.fill(tf.shape(x)[:1], self.num_levels - 1)
+            x = x + self.sigmas[-1] ** 2 * score_fn(x, labels)
+        return x
+
+    def images(self, state):
+        """x of a state."""
+        return state
+
+    def evaluations(self, state):
+        """Network evaluations so far, int32 [B]; None where `num_evaluations` knows them."""
+        return None
+
+    def num_evaluations(self, num_steps_each):
+        """Network evaluations of an image; None where that is known only afterwards."""
+        return self.num_steps(num_steps_each) + int(self.denoise)
+
+
+def draw(chain, score_fn, rows, image_shape, clip=True, tile=None):
+    """Draw images.
+
+    Args:
+        chain: a `Chain`.
+        score_fn: (x [B, *image_shape], labels int32 [B]) -> score of x's shape.
+        rows: `Rows` [B].
+        image_shape: shape of one image, static.
         clip: whether to clip the result to [0, 1]. The chain itself is never clipped.
         tile: images that pass through `score_fn` together; see `in_tiles`. None: the whole batch.
 
     Returns:
         float32 [B, *image_shape].
-
-    Source: Song & Ermon 2019 (arXiv:1907.05600), Algorithm 1; Jolicoeur-Martineau et al. 2020
-    (arXiv:2009.05475) for the denoising.
     """
 
-    def draw(seeds):
-        x = initial_state(seeds, image_shape)
-        stop = tf.size(sigmas) * num_steps_each
-        x = langevin_steps(score_fn, x, seeds, sigmas, step_lr, num_steps_each, 0, stop)
-        return finish(score_fn, x, sigmas, denoise, clip)
+    def draw(rows):
+        state = chain.start(rows.seeds, image_shape)
+        stop = chain.num_steps(tf.reduce_max(rows.num_steps_each))
+        x = chain.finish(score_fn, chain.advance(score_fn, state, rows, 0, stop), rows)
+        return tf.clip_by_value(x, 0.0, 1.0) if clip else x
 
-    seeds = tf.convert_to_tensor(seeds, tf.int64)
-    return draw(seeds) if tile is None else in_tiles(draw, tile, seeds)
+    return draw(rows) if tile is None else in_tiles(draw, tile, rows)
 
 
-def in_tiles(fn, tile, *batches):
+def in_tiles(fn, tile, *batches, dtypes=tf.float32):
     """Apply a function to `tile` examples at a time: the result depends on no other batch size.
 
     Libraries choose how to sum a convolution by the size of the batch, so that an image drawn alone
@@ -65,26 +141,32 @@ def in_tiles(fn, tile, *batches):
     multiple of 8; tiles of one image have no places.)
 
     Args:
-        fn: tensors [tile, ...] -> float32 tensor [tile, ...].
+        fn: (nested) tensors [tile, ...] -> (nested) tensors [tile, ...].
         tile: examples at a time, at least 1.
-        batches: tensors [B, ...].
+        batches: (nested) tensors [B, ...].
+        dtypes: of what fn returns, in the same structure.
 
     Returns:
-        float32 [B, ...].
+        what fn returns, as tensors [B, ...].
     """
-    batches = [tf.convert_to_tensor(batch) for batch in batches]
-    size = tf.shape(batches[0])[0]
+    batches = tf.nest.map_structure(tf.convert_to_tensor, batches)
+    size = tf.shape(tf.nest.flatten(batches)[0])[0]
     padding = tf.math.floormod(-size, tile)
 
     def split(batch):
         padded = tf.pad(batch, [[0, padding]] + [[0, 0]] * (batch.shape.rank - 1))
         return tf.reshape(padded, [-1, tile, *batch.shape[1:]])
 
-    tiles = tuple(split(batch) for batch in batches)
+    def join(results):
+        return tf.reshape(results, [-1, *results.shape[2:]])[:size]
+
     results = tf.map_fn(
-        lambda parts: fn(*parts), tiles, fn_output_signature=tf.float32, parallel_iterations=2
+        lambda parts: fn(*parts),
+        tf.nest.map_structure(split, batches),
+        fn_output_signature=dtypes,
+        parallel_iterations=2,
     )
-    return tf.reshape(results, [-1, *results.shape[2:]])[:size]
+    return tf.nest.map_structure(join, results)
 
 
 def initial_state(seeds, image_shape):
@@ -92,49 +174,9 @@ def initial_state(seeds, image_shape):
     return random.uniform(seeds, tuple(image_shape), Stream.INITIAL_STATE)
 
 
-def langevin_steps(score_fn, x, seeds, sigmas, step_lr, num_steps_each, start, stop):
-    """Steps `start` to `stop` (exclusive) of `annealed_langevin`, counted over all levels.
-
-    A chain run in pieces is the same, bit for bit, as one run at once: the noise of a step is a
-    function of the image's seed, the level and the step. x is the state before step `start`; the
-    other arguments are those of `annealed_langevin`.
-    """
-    steps_each = tf.convert_to_tensor(num_steps_each, tf.int32)
-    shape = x.shape[1:]
-    sizes = step_sizes(sigmas, step_lr)
-    # Subtracted below with the sign turned: TensorFlow regroups the terms of a sum, and not alike
-    # in every graph, so that an export would differ from the checkpoint in its last bits.
-    noise_scales = -tf.sqrt(2.0 * sizes)
-
-    def step(index, x):
-        level = index // steps_each
-        labels = tf.fill(tf.shape(seeds), level)
-        noise = random.normal(seeds, shape, Stream.LANGEVIN, (level, index % steps_each))
-        drift = tf.gather(sizes, level) * score_fn(x, labels)
-        return index + 1, x + drift - tf.gather(noise_scales, level) * noise
-
-    stop = tf.convert_to_tensor(stop, tf.int32)
-    start = tf.convert_to_tensor(start, tf.int32)
-    return tf.while_loop(lambda index, _: index < stop, step, (start, x), parallel_iterations=1)[1]
-
-
-def step_sizes(sigmas, step_lr):
-    """a_i = step_lr * (sigma_i / sigma_L) ** 2: float32 [L].
-
-    Known sigmas are divided here and now: TensorFlow would multiply by the reciprocal in one graph
-    and divide in another, and a chain must be the same in both.
-    """
-    known = tf.get_static_value(sigmas)
-    ratios = sigmas / sigmas[-1] if known is None else tf.constant(known / known[-1])
-    return step_lr * tf.square(ratios)
-
-
-def finish(score_fn, x, sigmas, denoise, clip):
-    """The end of a chain: the denoising step at the last level, the clip to [0, 1], if asked."""
-    if denoise:
-        labels = tf.fill(tf.shape(x)[:1], tf.size(sigmas) - 1)
-        x = x + tf.square(sigmas[-1]) * score_fn(x, labels)
-    return tf.clip_by_value(x, 0.0, 1.0) if clip else x
+def column(values, x):
+    """[B] -> [B, 1, ...], to be multiplied with x."""
+    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
 
 
 def to_uint8(images):

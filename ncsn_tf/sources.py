@@ -58,23 +58,37 @@ def load_source(dataset, split, *, data_dir="", image_size, channels, crop_size=
     return _tfds(dataset, split, data_dir, image_size, channels, crop_size)
 
 
-def _in_memory(pixels, name):
+def run_source(config, split):
+    """The `Source` of a run's images: `load_source` with the settings of its `Config`."""
+    return load_source(
+        config.dataset,
+        split,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        channels=config.channels,
+        crop_size=config.crop_size,
+    )
+
+
+def _in_memory(pixels, name, labels=None):
     """A source of decoded images: uint8 [N, H, W, C]."""
-    return Source(pixels, lambda image: image, len(pixels), pixels.shape[1:], name)
+    return Source(pixels, lambda image: image, len(pixels), pixels.shape[1:], name, labels)
 
 
 def _digits(split, image_size, channels, crop_size):
     """scikit-learn's 1,797 digits, 8x8; the last tenth of a fixed permutation is for test."""
     from sklearn.datasets import load_digits
 
-    values = load_digits().images[..., None]  # [1797, 8, 8, 1], 0 to 16
+    digits = load_digits()
+    values = digits.images[..., None]  # [1797, 8, 8, 1], 0 to 16
     pixels = np.round(values * (255 / 16)).astype(np.uint8)
     order = np.random.RandomState(0).permutation(len(pixels))
     num_test = len(pixels) // 10
-    chosen = pixels[order[:-num_test] if split == "train" else order[-num_test:]]
+    order = order[:-num_test] if split == "train" else order[-num_test:]
+    chosen, labels = pixels[order], digits.target[order].astype(np.int64)
     with tf.device("CPU:0"):
         chosen = crop_and_resize(chosen, image_size, crop_size).numpy()
-    return _in_memory(np.repeat(chosen, channels, axis=-1), "digits")
+    return _in_memory(np.repeat(chosen, channels, axis=-1), "digits", labels)
 
 
 def _tfds(dataset, split, data_dir, image_size, channels, crop_size):
@@ -90,7 +104,8 @@ def _tfds(dataset, split, data_dir, image_size, channels, crop_size):
         if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
             names = sorted(builder.info.features)
             raise UserError(f"data set {dataset!r} has no 8-bit feature 'image', only {names}")
-        records = _encoded_images(builder, _tfds_split(builder, dataset, split), dataset)
+        tfds_split = _tfds_split(builder, dataset, split)
+        records, labels = _encoded_examples(builder, tfds_split, dataset)
 
     def decode(record):
         image = tf.io.decode_image(record, channels=channels, expand_animations=False)
@@ -98,7 +113,7 @@ def _tfds(dataset, split, data_dir, image_size, channels, crop_size):
         return crop_and_resize(image, image_size, crop_size)
 
     image_shape = (image_size, image_size, channels)
-    return Source(records, decode, len(records), image_shape, dataset)
+    return Source(records, decode, len(records), image_shape, dataset, labels)
 
 
 def _tfds_builder(dataset, data_dir):
@@ -153,17 +168,18 @@ def _num_held_out(splits):
     return max(1, splits["train"].num_examples // _HELD_OUT)
 
 
-def _encoded_images(builder, tfds_split, dataset):
-    """The 'image' features as they are stored: string [N]."""
+def _encoded_examples(builder, tfds_split, dataset):
+    """The 'image' features as they are stored, string [N]; 'label', int64 [N], or None."""
     import tensorflow_datasets as tfds
 
-    encoded = tfds.decode.PartialDecoding(
-        {"image": True}, decoders={"image": tfds.decode.SkipDecoding()}
-    )
+    has_labels = isinstance(dict(builder.info.features).get("label"), tfds.features.ClassLabel)
+    wanted = {"image": True, **({"label": True} if has_labels else {})}
+    encoded = tfds.decode.PartialDecoding(wanted, decoders={"image": tfds.decode.SkipDecoding()})
     config = tfds.ReadConfig(try_autocache=False, enable_ordering_guard=False)
     try:
         examples = builder.as_dataset(split=tfds_split, decoders=encoded, read_config=config)
-        batches = list(examples.map(lambda example: example["image"]).batch(_READ_BATCH))
+        columns = examples.map(lambda example: tuple(example[name] for name in wanted))
+        batches = list(columns.batch(_READ_BATCH))
     except (tf.errors.OpError, ValueError) as error:
         raise UserError(
             f"data set {dataset!r} in {builder.data_dir} cannot be read: {_first_line(error)}"
@@ -172,7 +188,8 @@ def _encoded_images(builder, tfds_split, dataset):
         raise UserError(
             f"data set {dataset!r} in {builder.data_dir} has no examples in {tfds_split!r}"
         )
-    return tf.concat(batches, axis=0)
+    columns = [tf.concat(parts, axis=0) for parts in zip(*batches, strict=True)]
+    return columns[0], columns[1].numpy() if has_labels else None
 
 
 @contextlib.contextmanager

@@ -5,13 +5,19 @@ import tensorflow as tf
 
 from ncsn_tf.compat import build_optimizer
 from ncsn_tf.flat import FlatWeights
-from ncsn_tf.networks import NCSN
+from ncsn_tf.networks import NCSN, NCSNv2
 from ncsn_tf.optimizers import make_optimizer
+from ncsn_tf.schedule import geometric_sigmas
 
 
-def build_network(config):
-    """The `NCSN` of a run, with fresh weights."""
-    return NCSN(config.image_shape, config.features, config.num_levels, dtype=config.precision)
+def build_network(config, recompute=False):
+    """The `NCSN` or `NCSNv2` of a run, with fresh weights: every command builds it here."""
+    shape, features = config.image_shape, config.features
+    options = {"recompute": recompute, "dtype": config.precision}
+    if config.model == "ncsnv2":
+        sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+        return NCSNv2(shape, features, sigmas, config.depth, **options)
+    return NCSN(shape, features, config.num_levels, **options)
 
 
 class TrainingState:
@@ -37,7 +43,7 @@ class TrainingState:
     def __init__(self, config, strategy):
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
-            self.network = build_network(config)
+            self.network = build_network(config, config.recompute)
             self.weights = FlatWeights(self.network)
             self.optimizer, self.is_flat = make_optimizer(config)
             self.optimized = (

@@ -1,10 +1,11 @@
-"""The compiled training step: denoising score matching, Adam, the average of the weights."""
+"""The compiled training step: the objective, Adam, the average of the weights."""
 
 import tensorflow as tf
 
-from ncsn_tf import losses, random
+from ncsn_tf import random
 from ncsn_tf.compat import raw_variables
 from ncsn_tf.flat import split
+from ncsn_tf.objectives import objective_loss
 from ncsn_tf.random import Stream
 from ncsn_tf.schedule import geometric_sigmas
 
@@ -32,6 +33,16 @@ class TrainingStep:
             self._gradients, jit_compile=config.jit_compile or None, autograph=False
         )
         self.run = tf.function(self._run, autograph=False)
+        self.run_many = tf.function(self._run_many, autograph=False)
+
+    def _run_many(self, batches, count):
+        """The next `count` batches of an iterator, one step each, in one call."""
+
+        def step(index):
+            self._run(next(batches))
+            return (index + 1,)
+
+        tf.while_loop(lambda index: index < count, step, (0,), parallel_iterations=1)
 
     def _run(self, images):
         step = self.state.step.read_value()
@@ -58,8 +69,8 @@ class TrainingStep:
         counters = (positions, step)
         images, labels, noise = corrupt(images, seeds, counters, config)
         with tf.GradientTape() as tape:
-            per_example = losses.denoising_score_matching(
-                self.state.network, images, labels, noise, self.sigmas, config.anneal_power
+            per_example = objective_loss(
+                self.state.network, images, labels, noise, self.sigmas, seeds, counters, config
             )
             loss = tf.reduce_sum(per_example) / config.batch_size
         gradients = tape.gradient(loss, raw_variables(self.state.network))

@@ -1,15 +1,17 @@
 """Training a run from its first step, or its newest checkpoint, to its last."""
 
+import dataclasses
 import functools
 import time
 
 import tensorflow as tf
 
+from ncsn_tf import compat
 from ncsn_tf.checkpoints import RunCheckpoints
 from ncsn_tf.data import training_batches
 from ncsn_tf.errors import UserError
 from ncsn_tf.hooks import Every, Reporter, SampleGrid, TestLoss, deferred_signals, format_time
-from ncsn_tf.sources import load_source
+from ncsn_tf.sources import run_source
 from ncsn_tf.state import TrainingState
 from ncsn_tf.step import TrainingStep
 
@@ -52,7 +54,7 @@ def train(config, strategy, say=_print):
     config.save(config.run_dir / "config.json")
 
     # The batches of every step from here on.
-    source = _load(config, "train")
+    source = run_source(config, "train")
     batches = iter(
         strategy.experimental_distribute_dataset(
             training_batches(
@@ -66,7 +68,7 @@ def train(config, strategy, say=_print):
     )
 
     # The compiled step, and what happens between steps.
-    step_fn = TrainingStep(state, config, strategy)
+    step_fn = TrainingStep(state, _without_slow_xla(config, strategy, say), strategy)
     writer = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
     reporter = Reporter(config, step_fn.totals, writer, first_step)
     hooks = _hooks(config, state, step_fn, reporter, checkpoints)
@@ -74,11 +76,17 @@ def train(config, strategy, say=_print):
     requests = []
     try:
         with deferred_signals(requests.append):
-            for step in range(first_step + 1, config.num_steps + 1):
-                step_fn.run(next(batches))
-                if step == first_step + 1:
-                    _report_first_step(state, reporter, step, time.perf_counter() - started)
-                reporter.advance()
+            step = first_step
+            while step < config.num_steps:
+                count = _steps_at_once(config, hooks, step)
+                if config.steps_per_execution > 1:
+                    step_fn.run_many(batches, tf.constant(count))
+                else:
+                    step_fn.run(next(batches))
+                if step == first_step:
+                    _report_first_step(state, reporter, step + count, time.perf_counter() - started)
+                step += count
+                reporter.advance(count)
                 is_last = step == config.num_steps
                 for hook in hooks:
                     if hook.is_due(step, is_last):
@@ -92,15 +100,22 @@ def train(config, strategy, say=_print):
     return state
 
 
-def _load(config, split):
-    return load_source(
-        config.dataset,
-        split,
-        data_dir=config.data_dir,
-        image_size=config.image_size,
-        channels=config.channels,
-        crop_size=config.crop_size,
+def _steps_at_once(config, hooks, step):
+    """How many steps the next call takes: up to the next hook, and no further."""
+    until_hook = min(hook.interval - step % hook.interval for hook in hooks)
+    return min(config.steps_per_execution, until_hook, config.num_steps - step)
+
+
+def _without_slow_xla(config, strategy, say):
+    """The config, without `jit_compile` where XLA would take minutes: that is said."""
+    on_cpu = all("CPU" in device for device in strategy.extended.worker_devices)
+    if not config.jit_compile or compat.XLA_ON_CPU or not on_cpu:
+        return config
+    say(
+        f"--jit_compile is off: XLA of TensorFlow {tf.__version__} takes over eight minutes to "
+        "compile the network for a CPU"
     )
+    return dataclasses.replace(config, jit_compile=False)
 
 
 def _hooks(config, state, step_fn, reporter, checkpoints):
@@ -131,7 +146,7 @@ class _Evaluate:
 
     def __call__(self, step):
         if self.test_loss is None:
-            source = _load(self.config, "test")
+            source = run_source(self.config, "test")
             self.test_loss = TestLoss(self.state.evaluation_network, source, self.config)
         self.state.refresh_average()
         value = self.test_loss.compute()

@@ -25,12 +25,17 @@ def _load(name):
 
 @functools.cache
 def _load_network(name):
-    from ncsn_tf.networks import NCSN
-    from ncsn_tf.pytorch import load_reference_weights
+    from ncsn_tf.networks import NCSN, NCSNv2
+    from ncsn_tf.reference_weights import load_reference_weights
 
     vectors = _load(name)
-    features, num_levels = vectors["meta"][1:3].astype(int)
-    network = NCSN(vectors["x"].shape[1:], int(features), int(num_levels))
+    kind, (features, num_levels) = vectors["meta"][0], vectors["meta"][1:3].astype(int)
+    shape = vectors["x"].shape[1:]
+    if kind.startswith("NCSNv2"):
+        depth = kind.removeprefix("NCSNv2").lower() or "base"
+        network = NCSNv2(shape, int(features), vectors["sigmas"], depth)
+    else:
+        network = NCSN(shape, int(features), int(num_levels))
     load_reference_weights(network, _with_prefix(vectors, "param/"))
     return network
 
@@ -53,5 +58,5 @@ def golden_params():
 
 @pytest.fixture(scope="session")
 def golden_network():
-    """name -> the `NCSN` with the weights of a golden file; shared, not to be changed."""
+    """name -> the network with the weights of a golden file; shared, not to be changed."""
     return _load_network

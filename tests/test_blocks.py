@@ -6,12 +6,11 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import functional
-from ncsn_tf.blocks import (
+from ncsn_tf.blocks import PreactivatedConvolution, ResidualBlock
+from ncsn_tf.refinement import (
     ChainedResidualPooling,
     MultiResolutionFusion,
-    PreactivatedConvolution,
     RefineBlock,
-    ResidualBlock,
     ResidualConvolutionUnits,
 )
 
@@ -166,6 +165,50 @@ def test_refine_block_takes_the_size_of_its_first_input():
     assert_near(y, block.output_units(block.pooling(fused, LABELS), LABELS))
 
 
+# --- the second generation ---
+
+
+def test_blocks_without_normalisation():
+    fine, coarse = normal(2, 6, 8, 4), normal(2, 3, 4, 5)
+    options = {"num_levels": LEVELS, "normalization": "none", "pool_kind": "max"}
+    block = built(RefineBlock(3, **options), fine.shape, coarse.shape)
+    assert all(len(weight.shape) in (1, 4) for weight in block.weights)  # kernels and biases
+    elu, pool = tf.nn.elu, functional.max_pool_5x5
+
+    def units(part, x):
+        for first, second in zip(part.stages[::2], part.stages[1::2], strict=True):
+            x = x + second.conv(elu(first.conv(elu(x))))
+        return x
+
+    adapted = [units(part, x) for part, x in zip(block.adapters, (fine, coarse), strict=True)]
+    convolved = [conv(x) for conv, x in zip(block.fusion.convs, adapted, strict=True)]
+    start = elu(convolved[0] + functional.resize_align_corners(convolved[1], 6, 8))
+    first = block.pooling.convs[0](pool(start))
+    second = block.pooling.convs[1](pool(first))
+    expected = units(block.output_units, start + first + second)
+    assert_near(block([fine, coarse], LABELS), expected)
+    np.testing.assert_array_equal(
+        block([fine, coarse], LABELS), block([fine, coarse], LABELS[::-1])
+    )
+
+
+def test_residual_block_with_unconditional_normalisation():
+    block = built(ResidualBlock(6, LEVELS, first=True, normalization="unconditional"), (2, 6, 8, 4))
+    x = normal(2, 6, 8, 4)
+    tables = [tuple(weight.shape) for weight in block.weights if len(weight.shape) == 2]
+    assert tables == [(1, 12), (1, 12)]
+    np.testing.assert_array_equal(block(x, LABELS), block(x, LABELS[::-1]))
+
+
+@pytest.mark.parametrize(
+    "cls, option",
+    [(ResidualBlock, "normalization"), (ChainedResidualPooling, "pool_kind")],
+)
+def test_unknown_kinds(cls, option):
+    with pytest.raises(ValueError, match=f"{option} must be one of .*, not 'batch'"):
+        cls(4, LEVELS, **{option: "batch"})
+
+
 # --- all blocks ---
 
 BLOCKS = [
@@ -176,6 +219,12 @@ BLOCKS = [
     (MultiResolutionFusion, {}, [(2, 6, 8, 4), (2, 3, 4, 5)]),
     (ChainedResidualPooling, {}, [(2, 6, 8, 4)]),
     (RefineBlock, {"last": True}, [(2, 6, 8, 4), (2, 3, 4, 5)]),
+    (
+        RefineBlock,
+        {"normalization": "none", "pool_kind": "max"},
+        [(2, 6, 8, 4), (2, 3, 4, 5)],
+    ),
+    (ResidualBlock, {"normalization": "unconditional"}, [(2, 6, 8, 4)]),
 ]
 
 

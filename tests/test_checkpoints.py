@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ncsn_tf import checkpoints
 from ncsn_tf.checkpoints import RunCheckpoints
+from ncsn_tf.compat import KERAS_3, raw_variable
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.state import TrainingState, build_network
@@ -46,7 +47,7 @@ def numbers(state):
     }
     for part in ("network", "evaluation_network", "optimizer"):
         for index, variable in enumerate(getattr(state, part).variables):
-            variables[f"{part}/{index}"] = variable.value
+            variables[f"{part}/{index}"] = raw_variable(variable)
     return {name: variable.numpy() for name, variable in variables.items()}
 
 
@@ -93,11 +94,13 @@ def test_every_variable_is_in_the_checkpoint(state, saved):
         part, _, rest = name.partition("/")
         if rest and part != "_CHECKPOINTABLE_OBJECT_GRAPH":
             stored.setdefault(part, []).append(tuple(shape))
-    trained = state.weights.vector  # which a Keras optimizer keeps among its own
+    # Optimizers of Keras 3 list what they train among their variables, and those of Keras 2 do not
+    # list their step size.
+    more = state.weights.vector if KERAS_3 else state.optimizer.learning_rate
     for part, variables in [
         ("network", state.network.variables),
         ("average", state.evaluation_network.variables),
-        ("optimizer", [*state.optimizer.variables, trained]),
+        ("optimizer", [*state.optimizer.variables, more]),
     ]:
         shapes = [tuple(variable.shape) for variable in variables]
         assert sorted(stored.pop(part)) == sorted(shapes), part
@@ -188,9 +191,9 @@ def cut(path, share):
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-def flip(path):
+def flip(path, place=None):
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[len(content) // 2 if place is None else place] ^= 0xFF
     path.write_bytes(bytes(content))
 
 
@@ -216,8 +219,10 @@ def test_a_damaged_checkpoint_is_named_in_one_line(damage, fresh, saved, config)
     assert "\n" not in str(error.value)
 
 
-def test_a_network_of_a_damaged_checkpoint(saved):
-    flip(Path(saved + ".data-00000-of-00001"))
+def test_a_network_of_a_damaged_checkpoint(state, saved):
+    data = Path(saved + ".data-00000-of-00001")
+    kernel = np.asarray(state.evaluation_network.begin_conv.kernel)
+    flip(data, data.read_bytes().index(kernel.tobytes()))
     with pytest.raises(UserError, match=re.escape(f"checkpoint {saved} cannot be read")):
         checkpoints.load_network(saved)
 
@@ -237,6 +242,13 @@ def test_a_folder_that_cannot_be_written(state, config):
     with pytest.raises(UserError, match="step 7 cannot be written to .*checkpoints") as error:
         RunCheckpoints(state, config).save()
     assert "\n" not in str(error.value)
+
+
+def test_weights_alone_cannot_be_resumed(fresh, config):
+    """Nor can the optimizer of the other package set: see test_package_sets.py."""
+    path = checkpoints.save_network(fresh.network, config, step=3)
+    with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be resumed here: ")):
+        RunCheckpoints(fresh, config).restore()
 
 
 def test_no_checkpoint(tmp_path):
@@ -262,6 +274,19 @@ def test_network_of_a_checkpoint(state, saved, config):
         assert (stored, step, is_average) == (config, 7, use_average)
         np.testing.assert_array_equal(score(network), score(expected))
     assert np.any(score(state.evaluation_network) != score(state.network))
+
+
+def test_a_network_and_its_average_are_a_run_too(tmp_path):
+    """Of the second generation, whose noise levels are in the settings, not in the checkpoint."""
+    config = dataclasses.replace(CONFIG, model="ncsnv2", workdir=str(tmp_path / "imported"))
+    network, average = build_network(config), build_network(config)
+    checkpoints.save_network(network, config, 5, average)
+    path = checkpoints.latest(config.run_dir)
+    for use_average, expected in [(True, average), (False, network)]:
+        loaded, stored, step, is_average = checkpoints.load_network(path, use_average)
+        assert (stored, step, is_average) == (config, 5, use_average)
+        np.testing.assert_array_equal(score(loaded), score(expected))
+    assert np.any(score(average) != score(network))
 
 
 def test_a_network_alone_is_a_run_too(tmp_path):

@@ -11,11 +11,15 @@ from typing import Optional
 import pytest
 
 from ncsn_tf.command_line import help_text, parse_config, parse_options, run_command
-from ncsn_tf.config import Config, option
+from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.options import option
 
 ROOT = Path(__file__).resolve().parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
+SECOND_GENERATION = [path for path in FLAGFILES if path.stem.endswith("_ncsnv2")]
+EXPERIMENTS = [*SECOND_GENERATION, ROOT / "flags" / "cifar10_single_level.flags"]
+OF_DATASETS = [path for path in FLAGFILES if path not in EXPERIMENTS]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +73,7 @@ def test_flags_of_every_kind():
     assert config.random_flip is False and config.denoise is True
 
 
-@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OF_DATASETS, ids=lambda path: path.stem)
 def test_every_flagfile_is_that_of_its_dataset(path):
     config = config_of(f"--dataset={path.stem}")
     assert config.dataset == path.stem
@@ -95,6 +99,107 @@ def test_the_experiments():
     assert config_of("--dataset=celeb_a") == Config(dataset="celeb_a", crop_size=140)
     assert config_of("--dataset=svhn_cropped") == Config(dataset="svhn_cropped", random_flip=False)
     assert config_of("--dataset=digits").image_shape == (8, 8, 1)
+
+
+V2 = Config(
+    model="ncsnv2",
+    dequantize=False,
+    sigma_begin=50.0,
+    num_levels=232,
+    learning_rate=1e-4,
+    ema_decay=0.999,
+    num_steps=300_000,
+    step_lr=6.2e-6,
+    num_steps_each=5,
+    denoise=True,
+)
+BEDROOM = {
+    "dataset": "lsun/bedroom",
+    "image_size": 128,
+    "depth": "deeper",
+    "sigma_begin": 190.0,
+    "num_levels": 1086,
+    "num_steps": 150_000,
+    "step_lr": 1.8e-6,
+    "num_steps_each": 3,
+}
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [
+        ("cifar10_ncsnv2", {}),
+        (
+            "celeb_a_64_ncsnv2",
+            {
+                "dataset": "celeb_a",
+                "crop_size": 140,
+                "image_size": 64,
+                "sigma_begin": 90.0,
+                "num_levels": 500,
+                "num_steps": 210_000,
+                "step_lr": 3.3e-6,
+            },
+        ),
+        ("lsun_bedroom_ncsnv2", BEDROOM),
+        ("lsun_tower_ncsnv2", {**BEDROOM, "dataset": "lsun/tower"}),
+        (
+            "lsun_church_ncsnv2",
+            {
+                **BEDROOM,
+                "dataset": "lsun/church_outdoor",
+                "image_size": 96,
+                "sigma_begin": 140.0,
+                "num_levels": 788,
+                "num_steps": 200_000,
+                "step_lr": 4.9e-6,
+                "num_steps_each": 4,
+            },
+        ),
+        (
+            "ffhq_256_ncsnv2",
+            {
+                "dataset": "image_folder",
+                "data_dir": "data/ffhq",
+                "image_size": 256,
+                "depth": "deepest",
+                "sigma_begin": 348.0,
+                "num_levels": 2311,
+                "batch_size": 32,
+                "adam_epsilon": 1e-3,
+                "num_steps": 80_000,
+                "step_lr": 0.9e-6,
+                "num_steps_each": 3,
+            },
+        ),
+    ],
+)
+def test_the_experiments_of_the_second_generation(name, changes):
+    expected = dataclasses.replace(V2, workdir=f"runs/{name}", **changes)
+    assert config_of(f"--flagfile={name}") == expected
+
+
+def test_the_baseline_is_the_experiment_with_its_smallest_level():
+    config = config_of("--flagfile=cifar10_single_level")
+    assert config == dataclasses.replace(
+        config_of("--dataset=cifar10"),
+        num_levels=1,
+        sigma_begin=0.01,
+        num_steps_each=1000,
+        workdir="runs/cifar10_single_level",
+    )
+
+
+def test_an_experiment_is_not_a_dataset():
+    assert len(EXPERIMENTS) >= 7
+    for path in EXPERIMENTS:
+        assert error_of(f"--dataset={path.stem}") == (
+            f"--dataset={path.stem} is an experiment, not a data set: use --flagfile={path.stem}"
+        )
+    assert "cifar10_single_level" in error_of("--flagfile=nope")
+    assert error_of("--dataset=cifar10_single_leve").endswith(
+        "there is no flags/cifar10_single_leve.flags"
+    )
 
 
 def test_the_command_line_wins_over_the_flagfile_of_the_dataset():
@@ -351,3 +456,14 @@ def test_a_reader_that_goes_away_is_no_traceback(lines):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+def test_a_module_is_called_by_its_name(capsys):
+    for name, called in [
+        ("/somewhere/train.py", "train.py"),
+        (str(ROOT / "ncsn_tf" / "export.py"), "python -m ncsn_tf.export"),
+        ("python -m ncsn_tf.schedule", "python -m ncsn_tf.schedule"),
+    ]:
+        with pytest.raises(SystemExit):
+            parse_options([name, "--help"], Options, "")
+        assert capsys.readouterr().out.startswith(f"usage: {called} [--flag=value ...]")

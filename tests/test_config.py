@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ncsn_tf.config import Config, check_options, differences, option, option_types
+from ncsn_tf.config import Config, differences
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.options import check_options, option, option_types
 
 INTEGERS = [name for name, kind in option_types(Config).items() if kind is int]
 FLOATS = [name for name, kind in option_types(Config).items() if kind is float]
@@ -17,9 +18,14 @@ RUNTIME = [
     "data_dir",
     "num_steps",
     "max_bad_steps",
+    "sampler",
     "step_lr",
     "num_steps_each",
     "denoise",
+    "snr",
+    "corrector_steps",
+    "predictor",
+    "ode_tolerance",
     "sampling_tile",
     "workdir",
     "log_every",
@@ -32,6 +38,8 @@ RUNTIME = [
     "num_virtual_devices",
     "deterministic",
     "jit_compile",
+    "recompute",
+    "steps_per_execution",
     "export",
 ]
 
@@ -72,6 +80,10 @@ BAD = [
     *[("image_size", value) for value in (0, 2, 3, 29)],
     *[("channels", value) for value in (0, 2, 4)],
     *[("features", value) for value in (0, 1)],
+    *[("model", value) for value in ("NCSN", "", "ncsnv3")],
+    *[("depth", value) for value in ("deep", "")],
+    *[("objective", value) for value in ("", "DSM", "esm", "sm")],
+    ("num_projections", 2),
     *[("precision", value) for value in ("float16", "", "FLOAT32")],
     *[(name, value) for name in ("sigma_begin", "sigma_end") for value in (0, 0.0, -1.0)],
     *[("sigma_end", value) for value in (1.0, 2.0)],
@@ -84,6 +96,7 @@ BAD = [
         (name, 0)
         for name in [
             "num_levels",
+            "num_projections",
             "batch_size",
             "num_steps",
             "max_bad_steps",
@@ -107,7 +120,10 @@ def test_a_bad_value_is_refused_by_name(name, value):
 
 
 GOOD = [
-    {"num_levels": 1, "sigma_end": 5.0},
+    {"num_levels": 1, "sigma_begin": 5.0, "sigma_end": 5},
+    {"objective": "ssm", "num_projections": 1},
+    {"objective": "ssm_vr", "num_projections": 8},
+    {"objective": "sm", "image_size": 16, "channels": 1},
     {"sigma_begin": 50, "sigma_end": 1},
     {"eval_every": 0, "sample_every": 0, "num_virtual_devices": 0, "crop_size": 0, "seed": 0},
     {"adam_beta_1": 0.0, "adam_beta_2": 0, "ema_decay": 0.9999},
@@ -116,6 +132,9 @@ GOOD = [
     {"dataset": "downsampled_imagenet/32x32:2.*.*"},
     {"dataset": "image_folder", "data_dir": "pictures"},
     {"precision": "mixed_bfloat16"},
+    {"model": "ncsnv2", "image_size": 4},
+    {"model": "ncsnv2", "depth": "deeper", "image_size": 8},
+    {"model": "ncsnv2", "depth": "deepest", "image_size": 16},
     {"anneal_power": -1.0},
 ]
 
@@ -129,9 +148,31 @@ def test_values_at_the_edge_are_accepted(settings):
 def test_messages_say_what_would_be_right():
     for settings, message in [
         ({"sigma_end": 2.0}, "--sigma_end=2.0 must be below --sigma_begin=1.0"),
+        (
+            {"num_levels": 1},
+            "--sigma_end=0.01 must be that of --sigma_begin=1.0 when there is one level",
+        ),
+        (
+            {"num_projections": 2},
+            "--num_projections=2 must be 1: --objective=dsm has no projections",
+        ),
+        (
+            {"objective": "sm"},
+            "--objective=sm must be ssm_vr or dsm for images of 3072 numbers: sm takes as many "
+            "backward passes a step, and is for 256 at most",
+        ),
         ({"features": 1}, "--features=1 must be at least 2"),
         ({"channels": 2}, "--channels=2 must be 1 or 3"),
         ({"image_size": 27}, "--image_size=27 must be even, such as 28"),
+        ({"depth": "deeper"}, "--depth=deeper is for --model=ncsnv2 only"),
+        (
+            {"model": "ncsnv2", "depth": "deeper", "image_size": 30},
+            "--image_size=30 must be a multiple of 4 with --depth=deeper, such as 32",
+        ),
+        (
+            {"model": "ncsnv2", "depth": "deepest", "image_size": 8},
+            "--image_size=8 must be a multiple of 8 with --depth=deepest, such as 16",
+        ),
         ({"ema_decay": 1.0}, "--ema_decay=1.0 must be below 1"),
         ({"learning_rate": 0.0}, "--learning_rate=0.0 must be above 0"),
         ({"precision": "x"}, "--precision=x must be float32 or mixed_bfloat16"),
@@ -183,6 +224,13 @@ def test_json_with_a_field_too_many_or_too_few():
         Config.from_json(json.dumps({**values, "colour": 1}))
     del values["features"]
     assert Config.from_json(json.dumps(values)) == Config()
+
+
+def test_json_of_before_there_were_two_generations():
+    values = json.loads(Config().to_json())
+    del values["model"], values["depth"]
+    config = Config.from_json(json.dumps(values))
+    assert (config.model, config.depth) == ("ncsn", "base")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null"])

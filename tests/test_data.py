@@ -1,5 +1,7 @@
 """The data order is a function of (seed, step); batches have the promised values and shapes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,6 +48,16 @@ def test_batches_are_float_images_in_unit_range_with_static_shapes():
     assert batches.min() == 0.0
     assert batches.max() == 1.0
     np.testing.assert_array_equal(np.unique(batches), np.arange(256, dtype=np.float32) / 255)
+
+
+def test_labels_stay_with_their_images():
+    source = dataclasses.replace(numbered(48), labels=np.arange(48) + 100)
+    options = {"batch_size": 16, "seed": 5, "random_flip": True}
+    plain = data.training_batches(source, **options).take(4)
+    labelled = data.training_batches(source, **options, with_labels=True).take(4)
+    for expected, (images, labels) in zip(plain, labelled, strict=True):
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, numbers(images.numpy()) + 100)
 
 
 def test_an_epoch_visits_each_example_once_and_epochs_and_seeds_differ():
@@ -164,6 +176,19 @@ def test_a_strategy_splits_each_global_batch_over_its_replicas():
     distributed = iter(strategy.experimental_distribute_dataset(dataset))
     seen = [strategy.experimental_local_results(next(distributed))[0].numpy() for _ in range(3)]
     np.testing.assert_array_equal(np.stack(seen), take(dataset, 3))
+
+
+@pytest.mark.parametrize("form", [lambda source: source, encoded], ids=["decoded", "encoded"])
+@pytest.mark.parametrize("num_examples, count", [(250, 250), (250, 3), (1, 1), (256, 255)])
+def test_pixels_are_the_examples_themselves(form, num_examples, count, monkeypatch):
+    monkeypatch.setattr(data, "_READ_BATCH", 100)
+    source, seen = numbered(num_examples), []
+    pixels = data.load_pixels(form(source), count, seen.append)
+    assert pixels.dtype == np.uint8 and pixels.shape == (count, 2, 2, 1)
+    assert sum(seen) == count and max(seen) <= 100
+    found = pixels[:, 0, 0, 0]
+    assert len(set(found)) == count  # no example twice
+    np.testing.assert_array_equal(pixels, source.records[found])
 
 
 def test_crop_and_resize_keeps_the_centred_square():

@@ -1,19 +1,25 @@
 """Exports need none of our code, and draw exactly the images of the checkpoint."""
 
 import dataclasses
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
 
 from ncsn_tf import checkpoints, export
+from ncsn_tf.compat import raw_variables
 from ncsn_tf.config import Config
-from ncsn_tf.errors import UserError
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.export import ExportOptions
 from ncsn_tf.state import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,8 +38,23 @@ CONFIG = Config(
 FIRST_SEED, NUM_SEEDS = 2**40, 5
 SEEDS = FIRST_SEED + np.arange(NUM_SEEDS)
 
-# Runs in a process of its own, in which neither our package nor Keras exists.
-LOAD_ANYWHERE = """
+# One call of every signature; the rows of `sample` ask for more, fewer and impossible steps.
+INPUTS = {
+    "serving_default": {"seed": SEEDS},
+    "sample_uint8": {"seed": SEEDS},
+    "sample": {
+        "seed": SEEDS,
+        "steps_per_level": np.array([0, 3, 1, -7, 2**31 - 1], np.int32),
+        "step_lr": np.array([0.0, 1e-4, 5e-5, np.nan, -np.inf], np.float32),
+    },
+    "score": {
+        "x": np.linspace(-1, 2, NUM_SEEDS * 64, dtype=np.float32).reshape(NUM_SEEDS, 8, 8, 1),
+        "label": np.array([0, 1, 2, -1, 1000], np.int32),
+    },
+}
+
+# These run in a process of its own, in which neither our package nor Keras exists.
+HIDE = """
 import sys
 
 for name in ("ncsn_tf", "keras", "tf_keras"):
@@ -41,18 +62,35 @@ for name in ("ncsn_tf", "keras", "tf_keras"):
 import numpy as np
 import tensorflow as tf
 
-folder, seeds, out = sys.argv[1:]
-seeds = np.load(seeds)
-draw = tf.saved_model.load(folder).signatures["serving_default"]
-images = draw(seed=tf.constant(seeds))["images"].numpy()
-alone = draw(seed=tf.constant(seeds[3:4]))["images"].numpy()
+folder, inputs, outputs = sys.argv[1:]
+calls, results = {}, {}
+with np.load(inputs) as arrays:
+    for key in arrays.files:
+        signature, _, name = key.partition("/")
+        calls.setdefault(signature, {})[name] = arrays[key]
+
+
+def plain(value):
+    return value.astype("S") if value.dtype == object else value
+"""
+LOAD_OBJECT = """
+signatures = tf.saved_model.load(folder).signatures
+for signature, values in calls.items():
+    tensors = {name: tf.constant(value) for name, value in values.items()}
+    for name, value in signatures[signature](**tensors).items():
+        results[f"{signature}/{name}"] = plain(value.numpy())
+np.savez(outputs, **results)
+"""
+LOAD_SESSION = """
 with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    graph = tf.compat.v1.saved_model.load(session, ["serve"], folder)
-    signature = graph.signature_def["serving_default"]
-    in_session = session.run(
-        signature.outputs["images"].name, {signature.inputs["seed"].name: seeds}
-    )
-np.savez(out, images=images, alone=alone, in_session=in_session)
+    definitions = tf.compat.v1.saved_model.load(session, ["serve"], folder).signature_def
+    for signature, values in calls.items():
+        inputs, fetched = definitions[signature].inputs, definitions[signature].outputs
+        feeds = {inputs[name].name: value for name, value in values.items()}
+        fetches = {name: info.name for name, info in fetched.items()}
+        for name, value in session.run(fetches, feeds).items():
+            results[f"{signature}/{name}"] = plain(value)
+np.savez(outputs, **results)
 """
 
 
@@ -80,14 +118,22 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run):
-    """Paths of two exports: of the average, and of the weights."""
-    return export.export_run(run.run_dir), export.export_run(run.run_dir, use_average=False)
+    """Paths of two exports: of the average, and of the weights with another chain."""
+    chain = {"num_steps_each": 2, "step_lr": 5e-5, "denoise": False, "sampling_tile": 1}
+    raw = ExportOptions(average=False, max_steps_each=4, max_batch_size=6, **chain)
+    return export.export_run(run.run_dir), export.export_run(run.run_dir, raw)
 
 
 @pytest.fixture(scope="module")
-def seeds_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("seeds") / "seeds.npy"
-    np.save(path, SEEDS)
+def inputs_file(tmp_path_factory):
+    """INPUTS as arrays named SIGNATURE/INPUT."""
+    path = tmp_path_factory.mktemp("inputs") / "inputs.npz"
+    arrays = {
+        f"{signature}/{name}": value
+        for signature, inputs in INPUTS.items()
+        for name, value in inputs.items()
+    }
+    np.savez(path, **arrays)
     return path
 
 
@@ -121,46 +167,159 @@ def test_metadata(run, exported):
     assert Config.from_json(json.dumps(average["config"])) == run
     assert (average["training_step"], raw["training_step"]) == (11, 11)
     assert (average["weights"], raw["weights"]) == ("average", "raw")
+    assert (average["max_steps_each"], raw["max_steps_each"]) == (30, 4)
     assert average["versions"]["tensorflow"] == tf.__version__
 
 
-def test_signature(exported):
-    signature = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
-    ((), inputs) = signature.structured_input_signature
-    assert inputs == {"seed": tf.TensorSpec([None], tf.int64, name="seed")}
-    (name,) = signature.structured_outputs
-    output = signature.structured_outputs[name]
-    assert (name, output.dtype, output.shape.as_list()) == ("images", tf.uint8, [None, 8, 8, 1])
+def test_average_and_raw_weights(run, exported):
+    for path, use_average in zip(exported, (True, False), strict=True):
+        network, *_ = checkpoints.load_network(checkpoints.latest(run.run_dir), use_average)
+        reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
+        stored = [
+            reader.get_tensor(name)
+            for name in reader.get_variable_to_shape_map()
+            if name.startswith("weights/")
+        ]
+        expected = raw_variables(network)
+        assert sum(value.size for value in stored) == network.count_params()
+        total = sum(np.sum(value.numpy(), dtype=np.float64) for value in expected)
+        assert sum(np.sum(value, dtype=np.float64) for value in stored) == pytest.approx(total)
 
 
-def test_a_process_without_our_code_draws_the_images_of_the_checkpoint(
-    exported, images, seeds_file, tmp_path
-):
-    """With TensorFlow 2's loader, and in a session of TensorFlow 1's."""
-    out = tmp_path / "out.npz"
-    run_python("-I", "-c", LOAD_ANYWHERE, exported[0], seeds_file, out, cwd=tmp_path)
+def test_signatures(exported):
+    loaded = tf.saved_model.load(str(exported[0])).signatures
+    image = [None, 8, 8, 1]
+    expected = {
+        "serving_default": ({"seed": tf.int64}, {"image_bytes": (tf.string, [None])}),
+        "sample_uint8": ({"seed": tf.int64}, {"image": (tf.uint8, image)}),
+        "sample": (
+            {"seed": tf.int64, "steps_per_level": tf.int32, "step_lr": tf.float32},
+            {
+                "image_bytes": (tf.string, [None]),
+                "image": (tf.uint8, image),
+                "samples": (tf.float32, image),
+            },
+        ),
+        "score": ({"x": tf.float32, "label": tf.int32}, {"score": (tf.float32, image)}),
+    }
+    assert set(loaded) == set(expected)
+    for name, (inputs, outputs) in expected.items():
+        ((), specs) = loaded[name].structured_input_signature
+        assert {key: spec.dtype for key, spec in specs.items()} == inputs
+        assert all(spec.shape[0] is None for spec in specs.values())
+        tensors = loaded[name].structured_outputs
+        assert {key: (t.dtype, t.shape.as_list()) for key, t in tensors.items()} == outputs
+
+
+@pytest.fixture(scope="module")
+def answers(exported, inputs_file, tmp_path_factory):
+    """{SIGNATURE/OUTPUT: array} in a process without our code or Keras."""
+    folder = tmp_path_factory.mktemp("object")
+    out = folder / "out.npz"
+    run_python("-I", "-c", HIDE + LOAD_OBJECT, exported[0], inputs_file, out, cwd=folder)
     with np.load(out) as arrays:
-        np.testing.assert_array_equal(arrays["images"], images)
-        np.testing.assert_array_equal(arrays["alone"], images[3:4])
-        np.testing.assert_array_equal(arrays["in_session"], images)
+        return dict(arrays)
 
 
-def test_saved_model_cli_draws_the_images_of_the_checkpoint(exported, images, seeds_file, tmp_path):
+def decode(png):
+    return np.asarray(PIL.Image.open(io.BytesIO(png)))[..., np.newaxis]
+
+
+def test_a_process_without_our_code_draws_the_images_of_the_checkpoint(answers, images):
+    for index, png in enumerate(answers["serving_default/image_bytes"]):
+        np.testing.assert_array_equal(decode(png), images[index])
+    np.testing.assert_array_equal(answers["sample_uint8/image"], images)
+    rows = [0, 1, 3]  # the default chain in other words, and a clamped row
+    np.testing.assert_array_equal(answers["sample/image"][rows], images[rows])
+    assert not np.array_equal(answers["sample/image"][2], images[2])
+
+
+def same(path, answers):
+    """What a loader wrote is what the process without our code answered."""
+    with np.load(path) as arrays:
+        assert set(arrays.files) == set(answers)
+        for name, value in answers.items():
+            np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+    return True
+
+
+def test_a_session_of_tensorflow_1_gives_the_same(exported, answers, inputs_file, tmp_path):
+    out = tmp_path / "out.npz"
+    run_python("-I", "-c", HIDE + LOAD_SESSION, exported[0], inputs_file, out, cwd=tmp_path)
+    assert same(out, answers)
+
+
+def test_the_loader_of_the_server_gives_the_same(exported, answers, inputs_file, tmp_path):
+    """TensorFlow's C API in a process without Python's TensorFlow, XLA disabled."""
+    out = tmp_path / "out.npz"
+    run_python(ROOT / "tests" / "c_api.py", exported[0], inputs_file, out, cwd=tmp_path)
+    assert same(out, answers)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "sample_uint8"])
+def test_saved_model_cli_draws_the_images_of_the_checkpoint(signature, exported, images, tmp_path):
+    np.save(tmp_path / "seeds.npy", SEEDS)
     command = ["-m", "tensorflow.python.tools.saved_model_cli", "run"]
-    which = [f"--dir={exported[0]}", "--tag_set=serve", "--signature_def=serving_default"]
-    files = [f"--inputs=seed={seeds_file}", f"--outdir={tmp_path}"]
+    which = [f"--dir={exported[0]}", "--tag_set=serve", f"--signature_def={signature}"]
+    files = [f"--inputs=seed={tmp_path}/seeds.npy", f"--outdir={tmp_path}"]
     run_python(*command, *which, *files, cwd=tmp_path)
-    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), images)
+    if signature == "serving_default":
+        pngs = np.load(tmp_path / "image_bytes.npy", allow_pickle=True)
+        drawn = np.stack([decode(png) for png in pngs])
+    else:
+        drawn = np.load(tmp_path / "image.npy")
+    np.testing.assert_array_equal(drawn, images)
 
 
-def test_raw_weights_draw_other_images(exported, images):
-    signature = tf.saved_model.load(str(exported[1])).signatures["serving_default"]
-    drawn = signature(seed=tf.constant(SEEDS))["images"].numpy()
-    assert np.mean(drawn != images) > 0.1
+def test_score_is_the_networks(run, answers):
+    network, *_ = checkpoints.load_network(checkpoints.latest(run.run_dir))
+    inputs = INPUTS["score"]
+    expected = network(inputs["x"], np.clip(inputs["label"], 0, 2)).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(answers["score/score"], expected, atol=1e-5 * scale)
+
+
+def test_weights_are_stored_once(run, exported):
+    network, *_ = checkpoints.load_network(checkpoints.latest(run.run_dir))
+    size = (exported[0] / "variables" / "variables.data-00000-of-00001").stat().st_size
+    assert 1 <= size / (4 * network.count_params()) < 2  # beside them is the graph of the objects
+
+
+def test_the_chain_of_the_export_can_be_chosen(run, exported):
+    config = json.loads((exported[1] / "metadata.json").read_text())["config"]
+    assert (config["num_steps_each"], config["step_lr"]) == (2, 5e-5)
+    assert (config["denoise"], config["sampling_tile"]) == (False, 1)
+    with pytest.raises(ConfigError, match="--max_steps_each=1 must be at least .*_each=3"):
+        export.export_run(run.run_dir, ExportOptions(max_steps_each=1))
+
+
+def test_warm_up_is_one_short_request_of_sample(exported):
+    path = exported[0] / "assets.extra" / "tf_serving_warmup_requests"
+    (record,) = tf.data.TFRecordDataset(str(path))
+    log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+    request = log.predict_log.request
+    assert request.model_spec.signature_name == "sample"
+    inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+    assert inputs["steps_per_level"].tolist() == [1]
+    assert {name: (value.dtype, value.shape) for name, value in inputs.items()} == {
+        "seed": (np.int64, (1,)),
+        "steps_per_level": (np.int32, (1,)),
+        "step_lr": (np.float32, (1,)),
+    }
+
+
+def test_batching_parameters(exported):
+    text = [(path / "assets.extra" / "batching_params.pbtxt").read_text() for path in exported]
+    values = [dict(re.findall(r"^(\w+) \{ value: (\d+) \}$", part, re.MULTILINE)) for part in text]
+    sizes = [re.findall(r"^allowed_batch_sizes: (\d+)$", part, re.MULTILINE) for part in text]
+    assert sizes == [["2", "4", "8", "16", "32"], ["1", "2", "4", "6"]]
+    for each, allowed in zip(values, sizes, strict=True):
+        assert each["max_batch_size"] == allowed[-1]
+        assert each["num_batch_threads"] == "1"
 
 
 def test_a_failed_export_leaves_nothing(run, exported, monkeypatch):
-    def fail(module, path, signatures):
+    def fail(module, path, *others):
         Path(path).mkdir(parents=True)
         raise OSError(28, "No space left on device")
 

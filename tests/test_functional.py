@@ -204,6 +204,27 @@ def test_average_pool_and_its_gradient(height, width):
     assert_near(gradient(functional.average_pool_5x5, x, weights), naive_pool(weights), 1e-6)
 
 
+def test_a_barrier_changes_nothing():
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 5, 7, 3)), tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 5, 7, 3])])
+    def run(x):
+        y = functional.barrier(x)
+        assert y.shape.as_list() == [None, 5, 7, 3]
+        return y, tf.gradients(tf.reduce_sum(y**2), x)[0]
+
+    y, gradient = run(x)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(gradient, 2 * x)
+
+
+def test_max_pool_looks_at_the_inside_only():
+    x = -np.abs(np.random.default_rng(0).normal(size=(2, 5, 7, 3))).astype(np.float32) - 1.0
+    padded = np.pad(x, [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (5, 5), axis=(1, 2))
+    np.testing.assert_array_equal(functional.max_pool_5x5(tf.constant(x)), windows.max((-2, -1)))
+
+
 def test_mean_pool_and_its_gradient():
     x = images(4, 6)
     expected = (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4

@@ -1,5 +1,6 @@
 """Pictures on disk: layout, sizes, and files that appear whole or not at all."""
 
+import io
 import os
 
 import numpy as np
@@ -137,3 +138,20 @@ def test_a_place_that_cannot_be_written(pictures, tmp_path):
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_grid_of_given_columns(pictures):
+    shown = images.grid(pictures, columns=1)
+    assert shown.shape == (5 * 5 - 1, 6, 3)
+    np.testing.assert_array_equal(shown[10:14], pictures[2])
+
+
+def test_bytes_of_pictures_in_their_own_size(pictures):
+    with Image.open(io.BytesIO(images.png(pictures[0]))) as picture:
+        assert picture.format == "PNG"
+        np.testing.assert_array_equal(np.asarray(picture), pictures[0])
+    frames = [np.full([4, 6, 1], value, np.uint8) for value in (0, 128, 255)]
+    with Image.open(io.BytesIO(images.gif(frames))) as movie:
+        assert (movie.format, movie.n_frames, movie.size) == ("GIF", 3, (6, 4))
+        movie.seek(1)
+        assert np.all(np.asarray(movie.convert("L")) == 128)

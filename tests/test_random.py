@@ -94,7 +94,7 @@ def test_seeds_streams_and_counters_give_distinct_rows(draw):
         draw(SEEDS, (4,), Stream.LANGEVIN, c).numpy() for c in ((0, 1), (1, 0), (1, 1), (0, -1))
     ]
     rows = np.concatenate(draws)
-    assert len(np.unique(rows, axis=0)) == len(rows) == 10 * len(SEEDS)
+    assert len(np.unique(rows, axis=0)) == len(rows) == (len(Stream) + 4) * len(SEEDS)
 
 
 def test_counters_may_be_numbers_or_tensors_and_count_modulo_two_to_the_32():

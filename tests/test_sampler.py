@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import sampler, sampling
+from ncsn_tf import langevin, sampler
+from ncsn_tf.conditional import ConditionalLangevin, Known, Measurement
 from ncsn_tf.config import Config
 from ncsn_tf.sampler import Sampler
 from ncsn_tf.schedule import geometric_sigmas
@@ -51,7 +52,7 @@ def test_images_are_those_of_the_chain(one, images):
     assert images.max() <= 1
     assert len(np.unique(images[:, 3, 3, 0])) > 1
     sigmas = geometric_sigmas(CONFIG.sigma_begin, CONFIG.sigma_end, CONFIG.num_levels)
-    expected = sampling.annealed_langevin(
+    expected = langevin.annealed_langevin(
         one.network,
         SEEDS,
         CONFIG.image_shape,
@@ -75,6 +76,27 @@ def test_two_replicas_draw_the_same_images(images):
         np.testing.assert_array_equal(two.draw(SEEDS[:count]), images[:count])
 
 
+def test_a_condition_goes_with_its_image(images):
+    """Over two replicas, of five images, in pieces: the known pixels are those of each seed."""
+    sigmas = geometric_sigmas(CONFIG.sigma_begin, CONFIG.sigma_end, CONFIG.num_levels)
+    chain = ConditionalLangevin(sigmas, Measurement())
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        two = Sampler(build_network(CONFIG), CONFIG, chain)
+    values = np.linspace(0, 1, 5 * 64, dtype=np.float32).reshape(5, 8, 8, 1)
+    places = np.zeros_like(values)
+    places[:, :, :3] = 1
+    drawn = two.draw(SEEDS, condition=Known(values, places))
+    np.testing.assert_array_equal(drawn[:, :, :3], values[:, :, :3])
+    assert np.std(drawn[:, :, 3:], axis=0).mean() > 0.1  # the rest is each image's own
+    np.testing.assert_array_equal(
+        two.draw(SEEDS[3:4], condition=Known(values[3:4], places[3:4])), drawn[3:4]
+    )
+    free = two.draw(SEEDS, condition=Known(values, np.zeros_like(places)))
+    assert not np.array_equal(free, drawn)
+
+
 def test_each_piece_can_be_watched(one, images):
     states = []
     drawn = one.draw(SEEDS, lambda state: states.append(state()))
@@ -86,7 +108,7 @@ def test_each_piece_can_be_watched(one, images):
 
 
 @pytest.mark.parametrize(
-    "num_levels, num_steps_each", [(1, 1), (3, 33), (10, 10), (10, 100), (7, 31)]
+    "num_levels, num_steps_each", [(2, 1), (3, 33), (10, 10), (10, 100), (7, 31)]
 )
 def test_pieces_cover_every_step_once(one, num_levels, num_steps_each):
     config = dataclasses.replace(CONFIG, num_levels=num_levels, num_steps_each=num_steps_each)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import sampling
+from ncsn_tf import langevin, sampling
 from ncsn_tf.networks import NCSN
 from ncsn_tf.random import Stream, uniform
 from ncsn_tf.schedule import geometric_sigmas
@@ -24,7 +24,7 @@ def gaussian_score(x, labels):
 
 def draw_gaussian(count, image_shape=(2,), **options):
     seeds = tf.range(count, dtype=tf.int64)
-    return sampling.annealed_langevin(
+    return langevin.annealed_langevin(
         gaussian_score, seeds, image_shape, SIGMAS, STEP_LR, STEPS, **options
     )
 
@@ -74,12 +74,14 @@ def test_annealing_gets_the_weights_of_far_modes_right():
 
         return score
 
-    @tf.function(autograph=False)
     def share_of_the_greater_mode(sigmas, steps):
-        seeds = tf.range(4000, dtype=tf.int64)
-        x = sampling.annealed_langevin(
-            mixture_score(sigmas), seeds, (1,), sigmas, 0.025, steps, clip=False
-        )
+        @tf.function(autograph=False)
+        def draw(seeds):
+            score = mixture_score(sigmas)
+            settings = (seeds, (1,), sigmas, 0.025, steps)
+            return langevin.annealed_langevin(score, *settings, clip=False)
+
+        x = draw(tf.range(4000, dtype=tf.int64))
         return tf.reduce_mean(tf.cast(x < 0, tf.float32))
 
     annealed = float(share_of_the_greater_mode(levels, 20))
@@ -91,7 +93,7 @@ def test_initial_state_is_uniform():
     seeds = tf.range(3, dtype=tf.int64)
     x = sampling.initial_state(seeds, [2, 3, 1])
     np.testing.assert_array_equal(x, uniform(seeds, (2, 3, 1), Stream.INITIAL_STATE))
-    still = sampling.annealed_langevin(gaussian_score, seeds, [2, 3, 1], SIGMAS, 0.0, 1)
+    still = langevin.annealed_langevin(gaussian_score, seeds, [2, 3, 1], SIGMAS, 0.0, 1)
     np.testing.assert_array_equal(still, x)
 
 
@@ -113,7 +115,7 @@ def draw(network):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
     def draw(seeds):
-        return sampling.annealed_langevin(
+        return langevin.annealed_langevin(
             network, seeds, (8, 8, 1), NETWORK_SIGMAS, 1e-2, 2, clip=False, tile=TILE
         )
 
@@ -135,7 +137,7 @@ def test_an_image_depends_on_its_seed_alone(draw, count):
 
 def test_tiles_change_rounding_only(network, draw):
     seeds = tf.constant([5, -9, 11], tf.int64)
-    whole = sampling.annealed_langevin(
+    whole = langevin.annealed_langevin(
         network, seeds, (8, 8, 1), NETWORK_SIGMAS, 1e-2, 2, clip=False
     )
     np.testing.assert_allclose(draw(seeds), whole, atol=2e-5)
@@ -143,10 +145,12 @@ def test_tiles_change_rounding_only(network, draw):
 
 def test_a_chain_in_pieces_is_the_chain_at_once(network, draw):
     seeds = tf.constant([5, -9, 11, 3], tf.int64)
+    chain = langevin.AnnealedLangevin(NETWORK_SIGMAS)
 
     @tf.function(autograph=False)
     def steps(x, start, stop):
-        return sampling.langevin_steps(network, x, seeds, NETWORK_SIGMAS, 1e-2, 2, start, stop)
+        rows = sampling.Rows.fill(seeds, 1e-2, 2)
+        return chain.advance(network, x, rows, start, stop)
 
     def run(*stops):
         x = sampling.initial_state(seeds, (8, 8, 1))
@@ -193,11 +197,13 @@ def test_tiles_are_padded_with_zeros_and_of_one_size(count):
 
 def test_graph_does_not_grow_with_the_steps():
     def nodes(steps):
-        draw = tf.function(sampling.annealed_langevin, autograph=False)
-        seeds = tf.range(3, dtype=tf.int64)
-        graph = draw.get_concrete_function(
-            gaussian_score, seeds, (2,), SIGMAS, STEP_LR, steps, tile=2
-        ).graph.as_graph_def()
+        @tf.function(autograph=False)
+        def draw(seeds):
+            settings = (seeds, (2,), SIGMAS, STEP_LR, steps)
+            return langevin.annealed_langevin(gaussian_score, *settings, tile=2)
+
+        seeds = tf.TensorSpec([3], tf.int64)
+        graph = draw.get_concrete_function(seeds).graph.as_graph_def()
         return len(graph.node) + sum(len(fn.node_def) for fn in graph.library.function)
 
     assert nodes(1) == nodes(1000) < 1500

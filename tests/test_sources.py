@@ -51,6 +51,11 @@ def test_digits_are_sklearns_in_8_bits_and_the_splits_share_nothing():
         together[np.lexsort(together.T)], original[np.lexsort(original.T)]
     )
     assert not np.array_equal(together[:1618], original[:1618])
+    labels = {
+        bytes(pixels): label for pixels, label in zip(original, load_digits().target, strict=True)
+    }
+    expected = [labels[bytes(pixels)] for pixels in together]
+    np.testing.assert_array_equal(np.concatenate([train.labels, test.labels]), expected)
     again = load_source("digits", "test", image_size=8, channels=1)
     np.testing.assert_array_equal(images(again), images(test))
 
@@ -76,8 +81,9 @@ class _TinyPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self):
         image = tfds.features.Image(shape=(None, None, 3))
+        label = tfds.features.ClassLabel(num_classes=100)
         return tfds.core.DatasetInfo(
-            builder=self, features=tfds.features.FeaturesDict({"image": image, "label": np.int64})
+            builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
         )
 
     def _split_generators(self, dl_manager):
@@ -133,6 +139,16 @@ def test_tfds_batches_end_to_end(tiny):
     epoch = np.concatenate(list(batches.take(2).as_numpy_iterator()))
     np.testing.assert_array_equal(np.sort(np.rint(epoch[:, 0, 0, 0] * 255)), np.arange(20))
     np.testing.assert_allclose(epoch[..., 1], 20 / 255, rtol=1e-6)
+
+
+def test_tfds_labels_are_those_of_their_images(tiny):
+    data_dir = tiny(train=20, test=3)
+    source = load_tiny(data_dir, "train")
+    assert source.labels.dtype == np.int64
+    np.testing.assert_array_equal(source.labels, images(source)[:, 0, 0, 0])
+    (features,) = pathlib.Path(data_dir).rglob("features.json")
+    features.write_text(features.read_text().replace('"label"', '"number"', 1))
+    assert load_tiny(data_dir, "train").labels is None
 
 
 def test_tfds_without_test_split_uses_validation(tiny):

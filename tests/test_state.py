@@ -7,11 +7,23 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf.config import Config
-from ncsn_tf.state import TrainingState
+from ncsn_tf.networks import NCSN, NCSNv2
+from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.state import TrainingState, build_network
 
 CONFIG = Config(
     dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5, seed=7
 )
+
+
+def test_the_network_is_that_of_the_settings():
+    assert type(build_network(CONFIG)) is NCSN
+    settings = {"model": "ncsnv2", "sigma_begin": 5.0, "precision": "mixed_bfloat16"}
+    network = build_network(dataclasses.replace(CONFIG, depth="deeper", **settings))
+    assert type(network) is NCSNv2
+    assert (network.depth, network.features, network.image_shape) == ("deeper", 2, (8, 8, 1))
+    np.testing.assert_array_equal(network.sigmas, geometric_sigmas(5.0, 0.01, 3))
+    assert network.compute_dtype == "bfloat16"
 
 
 def flat(network):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import losses
+from ncsn_tf.compat import raw_variable, raw_variables
 from ncsn_tf.config import Config
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import TrainingState
@@ -65,7 +66,7 @@ class Run:
         state = self.state
         variables = [state.weights.vector, state.average.vector]
         for part in (state.network, state.evaluation_network, state.optimizer):
-            variables += [variable.value for variable in part.variables]
+            variables += [raw_variable(variable) for variable in part.variables]
         return [copy for variable in variables for copy in self.copies(variable)]
 
     def counters(self):
@@ -106,8 +107,7 @@ def first_losses(runs):
     with tf.GradientTape() as tape:
         per_example = losses.denoising_score_matching(state.network, images, labels, noise, sigmas)
         mean = tf.reduce_mean(per_example)
-    weights = [weight.value for weight in state.network.trainable_variables]
-    norm = tf.linalg.global_norm(tape.gradient(mean, weights))
+    norm = tf.linalg.global_norm(tape.gradient(mean, raw_variables(state.network)))
     return per_example.numpy(), labels.numpy(), norm.numpy()
 
 
@@ -141,7 +141,7 @@ def test_two_replicas_train_as_one(one, two):
 def test_replicas_hold_the_same_weights(two):
     strategy, state = two.run.strategy, two.run.state
     vectors = [state.weights.vector, state.average.vector]
-    for variable in vectors + [weight.value for weight in state.network.weights]:
+    for variable in vectors + raw_variables(state.network):
         first, second = strategy.experimental_local_results(variable)
         assert (first.device, second.device) == tuple(strategy.extended.worker_devices)
         np.testing.assert_array_equal(first, second)

@@ -136,6 +136,7 @@ def drawn(finished):
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
         f"Sampling from runs/digits, averaged weights of step {step}",
+        "6 network evaluations an image",
         "Wrote drawn.npz",
     ]
     return folder

@@ -7,16 +7,17 @@ import re
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ncsn_tf import checkpoints, training
+from ncsn_tf import checkpoints, compat, training
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.hooks import Every, Reporter, deferred_signals, format_time
+from ncsn_tf.hooks import Every, Reporter, deferred_signals, format_time, level_scalars
 
 CONFIG = Config(
     dataset="digits",
@@ -130,6 +131,31 @@ def assert_same(first, second):
     different = [name for name in first if np.any(first[name] != second[name])]
     different = [name for name in different if not name.startswith("save_counter")]
     assert different == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_several_steps_in_one_call_are_the_same_steps(count, run, run_on_two, tmp_path):
+    """Calls end at the next report or checkpoint, whatever the flag says."""
+    original = (run, run_on_two)[count - 1].config
+    stop = original.checkpoint_every
+    config = dataclasses.replace(
+        original,
+        workdir=str(tmp_path / "run"),
+        steps_per_execution=7,
+        num_steps=stop,
+        eval_every=0,
+        sample_every=0,
+    )
+    train(config, replicas(count))
+    expected = cut_back(original.run_dir, stop, tmp_path / "copy")
+    assert_same(numbers(config.run_dir), numbers(expected))
+
+
+def test_a_call_takes_as_many_steps_as_fit_before_the_next_hook():
+    config = dataclasses.replace(CONFIG, steps_per_execution=8, num_steps=60)
+    hooks = [Every(10, None), Every(25, None)]
+    steps = [training._steps_at_once(config, hooks, step) for step in (0, 8, 10, 18, 23, 55)]
+    assert steps == [8, 2, 8, 2, 2, 5]
 
 
 def test_the_run_ends_with_its_checkpoint(run):
@@ -307,6 +333,35 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+@pytest.mark.parametrize("xla_on_cpu", [True, False])
+def test_jit_compile_is_off_where_xla_takes_minutes(device, xla_on_cpu, fake, monkeypatch):
+    seen = []
+
+    def make_step(state, config, strategy):
+        seen.append(config)
+        return FakeStep(state, config, strategy)
+
+    monkeypatch.setattr(training, "TrainingStep", make_step)
+    monkeypatch.setattr(compat, "XLA_ON_CPU", xla_on_cpu)
+    config = dataclasses.replace(fake, num_steps=1, jit_compile=True)
+    strategy = replicas(1)
+    if device == "GPU":
+        extended = SimpleNamespace(worker_devices=("/replica:0/task:0/device:GPU:0",))
+        others = SimpleNamespace(extended=extended)
+        choose = training._without_slow_xla
+        monkeypatch.setattr(
+            training, "_without_slow_xla", lambda config, _, say: choose(config, others, say)
+        )
+    _, lines = train(config, strategy)
+    is_off = device == "CPU" and not xla_on_cpu
+    assert [config.jit_compile for config in seen] == [not is_off]
+    assert len(lines) == 1 + is_off
+    if is_off:
+        assert lines[1].startswith("--jit_compile is off: XLA of TensorFlow ")
+    assert Config.load(config.run_dir / "config.json") == config
+
+
 def test_the_second_signal_is_not_deferred():
     requests = []
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
@@ -390,3 +445,17 @@ def test_speed_is_that_since_the_last_report(monkeypatch, capsys):
 )
 def test_format_time(seconds, text):
     assert format_time(seconds) == text
+
+
+def test_of_many_noise_levels_groups_are_reported():
+    assert level_scalars([3.0, None]) == {"train/loss_level_1": 3.0, "train/loss_level_2": None}
+    assert len(level_scalars([1.0] * 20)) == 20
+    losses = [float(i) for i in range(1, 233)]
+    losses[3] = None
+    losses[24:47] = [None] * 23
+    scalars = level_scalars(losses)
+    assert len(scalars) == 10
+    first, second, *_, last = scalars.items()
+    assert first == ("train/loss_levels_0001_to_0024", pytest.approx((24 * 25 / 2 - 4) / 23))
+    assert second == ("train/loss_levels_0025_to_0048", pytest.approx(48.0))
+    assert last == ("train/loss_levels_0210_to_0232", pytest.approx(221.0))

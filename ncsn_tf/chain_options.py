@@ -1,0 +1,42 @@
+"""The flags that change the chain of a trained network: of sample.py and of the export."""
+
+import dataclasses
+from typing import Optional
+
+from ncsn_tf.config import Config
+from ncsn_tf.options import option
+
+
+def _setting(name, **bounds):
+    """A flag that overrides the run's setting of that name."""
+    (field,) = (field for field in dataclasses.fields(Config) if field.name == name)
+    about = {key: field.metadata[key] for key in ("help", "choices", "least", "above", "below")}
+    return option(None, group="chain (empty is the run's)", **{**about, **bounds})
+
+
+@dataclasses.dataclass(frozen=True)
+class ChainOptions:
+    """Settings of a chain, None where the run's own is kept."""
+
+    # `Optional[X]`, which the flag parser reads, and not `X | None`.
+    sampler: Optional[str] = _setting("sampler")  # noqa: UP045
+    step_lr: Optional[float] = _setting("step_lr")  # noqa: UP045
+    num_steps_each: Optional[int] = _setting("num_steps_each", below=2**31)  # noqa: UP045
+    denoise: Optional[bool] = _setting("denoise")  # noqa: UP045
+    snr: Optional[float] = _setting("snr")  # noqa: UP045
+    corrector_steps: Optional[int] = _setting("corrector_steps")  # noqa: UP045
+    predictor: Optional[str] = _setting("predictor")  # noqa: UP045
+    ode_tolerance: Optional[float] = _setting("ode_tolerance")  # noqa: UP045
+    sampling_tile: Optional[int] = _setting("sampling_tile")  # noqa: UP045
+
+    def chain(self, config):
+        """The run's `Config` with the settings that were given."""
+        given = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(ChainOptions)
+        }
+        return dataclasses.replace(
+            config, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+CHAIN_SETTINGS = tuple(field.name for field in dataclasses.fields(ChainOptions))

@@ -1,0 +1,250 @@
+"""Images from a sampler that TensorFlow Serving runs, whatever the transport."""
+
+import concurrent.futures
+import io
+import itertools
+import math
+import random
+import re
+import threading
+import time
+
+import numpy as np
+
+from ncsn_tf import contract
+from ncsn_tf.errors import UserError
+from ncsn_tf.transport import CAN_PASS, Kind, RequestError
+
+LONGEST_PAUSE = 30.0  # seconds
+# Room for the rest of a message below 4 MB, gRPC's default limit, which a proxy may have kept.
+_MESSAGE_BYTES = 4 * 2**20 - 2**16
+# How the server's batching refuses a request above its max_batch_size.
+_BATCH_LIMIT = re.compile(r"larger than maximum input batch size (\d+)")
+
+
+def open_transport(address, model, deadline):
+    """The transport for an `Address`."""
+    if address.scheme == "grpc":
+        from ncsn_tf.transport_grpc import GrpcTransport
+
+        return GrpcTransport(address, model, deadline)
+    from ncsn_tf.transport_rest import RestTransport
+
+    return RestTransport(address, model, deadline)
+
+
+class Client:
+    """One version of a served sampler; ready when constructed.
+
+    A failed request that can succeed later is sent again, after min(backoff 2^n, 30) seconds times
+    a random number in [0.5, 1], n = 0, 1, ... The version is chosen once, so that all images come
+    from the same weights, even if the server loads a newer version meanwhile.
+
+    Args:
+        transport: see `transport`.
+        version: version of the model; 0 is the newest that is available.
+        num_steps_each, step_lr: sampling settings; None is the export's.
+        retries: how often a request is sent again.
+        backoff: seconds before the first repetition.
+        sleep: called with seconds; by default a sleep that `close` ends.
+        clock: seconds, rising.
+        jitter: a random number in [0, 1).
+
+    Raises:
+        UserError: the server cannot be reached, has no such model or version, failed to load it,
+            or its signatures are not those of a sampler; one line.
+    """
+
+    def __init__(
+        self,
+        transport,
+        version=0,
+        num_steps_each=None,
+        step_lr=None,
+        retries=3,
+        backoff=1.0,
+        sleep=None,
+        clock=time.monotonic,
+        jitter=random.random,
+    ):
+        self._closed = threading.Event()
+        self._transport = transport
+        self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
+        has_settings = num_steps_each is not None or step_lr is not None
+        self._signature = contract.SETTINGS if has_settings else transport.pixels_signature
+        self._output = transport.settings_output if has_settings else transport.pixels_output
+        self._retries = retries
+        self._backoff = backoff
+        self._sleep = self._closed.wait if sleep is None else sleep
+        self._clock = clock
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._server_limit = math.inf
+        self.num_retried = 0
+        self.version = self._wait_for_version(version)
+        self._image_shape = self._check_signatures()
+
+    def images(self, seeds):
+        """uint8 [len(seeds), H, W, C] for int64 seeds. Threads may share the client.
+
+        It is one request, or several one after the other where the server takes fewer images at
+        once: the limit of its batching is known only when it has refused more.
+        """
+        while True:
+            size = min(self._server_limit, len(seeds))
+            parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+            try:
+                return np.concatenate([self._request(part) for part in parts])
+            except RequestError as error:
+                limit = _BATCH_LIMIT.search(str(error))
+                if limit is None or not 0 < int(limit[1]) < size:
+                    raise
+                self._server_limit = int(limit[1])
+
+    def _request(self, seeds):
+        inputs = contract.inputs(self._signature, seeds, **self._settings)
+        try:
+            answer = self._call(
+                self._transport.predict, self.version, self._signature, inputs, self._output
+            )
+        except RequestError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise self._error(f"unloaded version {self.version} meanwhile: {error}") from None
+            raise
+        if self._output == "image_bytes":
+            answer = self._decoded(answer)
+        expected = (len(seeds), *(self._image_shape or answer.shape[1:]))
+        if answer.shape != expected or answer.ndim != 4 or answer.dtype != np.uint8:
+            raise self._error(
+                f"answered {answer.dtype} {list(answer.shape)} to a request for {len(seeds)} images"
+            )
+        return answer
+
+    def request_size(self, most):
+        """How many images to ask for at once: at most `most`, and no message over 4 MB."""
+        if self._image_shape is None:
+            return most
+        size = self._transport.bytes_per_value[self._signature] * np.prod(self._image_shape)
+        return int(np.clip(_MESSAGE_BYTES // size, 1, most))
+
+    def close(self):
+        """Break off all requests, also those that wait to be sent again."""
+        self._closed.set()
+        self._transport.close()
+
+    def _call(self, function, *args):
+        for attempt in itertools.count():
+            try:
+                return function(*args)
+            except RequestError as error:
+                if error.kind not in CAN_PASS or self._closed.is_set():
+                    raise
+                if attempt == self._retries:
+                    tried = f" (tried {attempt + 1} times)" if attempt else ""
+                    raise RequestError(error.kind, f"{error}{tried}") from None
+            with self._lock:
+                self.num_retried += 1
+            self._sleep(self._pause(attempt))
+
+    def _pause(self, attempt):
+        # 2.0**attempt overflows at 1024.
+        pause = self._backoff * 2.0 ** min(attempt, 60)
+        return min(pause, LONGEST_PAUSE) * (0.5 + 0.5 * self._jitter())
+
+    def _wait_for_version(self, wanted):
+        """The version to draw from, once it is available."""
+        start = self._clock()
+        for attempt in itertools.count():
+            states = self._states()
+            if wanted and wanted not in states:
+                there = ", ".join(map(str, sorted(states))) or "none"
+                raise self._error(f"has no version {wanted} of the model, only {there}")
+            candidates = [wanted] if wanted else sorted(states, reverse=True)
+            for version in candidates:
+                if states[version].state == "AVAILABLE":
+                    return version
+            coming = [version for version in candidates if states[version].is_coming]
+            if not coming:
+                raise self._error(_why_not_served(candidates, states))
+            if self._clock() - start >= self._transport.deadline:
+                raise self._error(
+                    f"is still loading version {coming[0]} after "
+                    f"--deadline={self._transport.deadline:g} seconds"
+                )
+            self._sleep(self._pause(attempt))
+
+    def _states(self):
+        try:
+            return self._call(self._transport.status)
+        except RequestError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise UserError(f"{error}; --model=NAME says which to draw from") from None
+            raise
+
+    def _check_signatures(self):
+        """The shape of an image, (H, W, C), where the metadata tell it, else None."""
+        found = self._call(self._transport.signatures, self.version)
+        wrong = contract.mismatch(self._signature, found)
+        if wrong:
+            raise self._error(f"runs version {self.version}, which is no such sampler: {wrong}")
+        for signature in found.values():
+            shape = signature.outputs["image"].shape if "image" in signature.outputs else None
+            if shape is not None and len(shape) == 4 and None not in shape[1:]:
+                return shape[1:]
+        return None
+
+    def _decoded(self, files):
+        from PIL import Image, UnidentifiedImageError
+
+        pictures = []
+        for file in files.ravel():
+            try:
+                with Image.open(io.BytesIO(file)) as picture:
+                    pictures.append(np.array(picture))
+            except (TypeError, UnidentifiedImageError, OSError, SyntaxError) as error:
+                raise self._error(f"answered with a damaged PNG: {error}") from None
+        shapes = {picture.shape for picture in pictures}
+        if len(shapes) != 1:
+            raise self._error(f"answered with images of sizes {sorted(shapes)}")
+        stacked = np.stack(pictures)
+        return stacked[..., None] if stacked.ndim == 3 else stacked
+
+    def _error(self, what):
+        return UserError(f"{self._transport.address} {what}")
+
+
+def _why_not_served(versions, states):
+    if not versions:
+        return "has no version of the model"
+    newest = states[versions[0]]
+    reason = f": {newest.error}" if newest.error else ""
+    return f"does not serve version {versions[0]}, whose state is {newest.state}{reason}"
+
+
+def in_flight(function, items, limit, cancel):
+    """Yield (item, function(item)) as the calls end, in any order, `limit` of them at a time.
+
+    When a call raises, or the consumer stops early, cancel() must end the calls under way; they
+    are waited for.
+    """
+    waiting = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(limit) as pool:
+        running = {}
+
+        def submit(count):
+            for item in itertools.islice(waiting, count):
+                running[pool.submit(function, item)] = item
+
+        try:
+            submit(limit)
+            while running:
+                done, _ = concurrent.futures.wait(
+                    running, return_when=concurrent.futures.FIRST_COMPLETED
+                )
+                for future in done:
+                    item, result = running.pop(future), future.result()
+                    submit(1)
+                    yield item, result
+        finally:
+            if running:
+                cancel()

@@ -1,0 +1,143 @@
+"""Conditional sampling with an unconditional network: inpainting, colourisation, super-resolution,
+and interpolation between two samples."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ncsn_tf import random
+from ncsn_tf.langevin import AnnealedLangevin
+from ncsn_tf.random import Stream
+from ncsn_tf.sampling import column
+
+
+class Known(NamedTuple):
+    """What is known of each image of a batch.
+
+    Attributes:
+        values: float32 [B, H, W, C], the known images y; of an unknown place any number.
+        places: float32 [B, H, W, 1], 1 where known, 0 where not; the same all over a block of the
+            measurement.
+    """
+
+    values: tf.Tensor
+    places: tf.Tensor
+
+
+class Measurement:
+    """An orthogonal projection P onto what is known of an image: P^2 = P = P^T.
+
+    P x is the mean of x over blocks, at every pixel of the block, where known, and 0 elsewhere:
+
+    * blocks of one number: inpainting, the known pixels themselves;
+    * blocks of a pixel's channels (`grey`): colourisation;
+    * blocks of factor x factor pixels: super-resolution.
+
+    Args:
+        factor: side of a block in pixels, which divides the height and the width of the images.
+        grey: whether a block spans the channels.
+    """
+
+    def __init__(self, factor=1, grey=False):
+        if factor < 1:
+            raise ValueError(f"factor must be at least 1, not {factor}")
+        self.factor = factor
+        self.grey = grey
+
+    def mean(self, x):
+        """The mean over each block at all its places: [B, H, W, C] -> the same shape."""
+        if self.grey:
+            x = tf.zeros_like(x) + tf.reduce_mean(x, -1, keepdims=True)
+        if self.factor > 1:
+            height, width, channels = x.shape[1:]
+            if height % self.factor or width % self.factor:
+                raise ValueError(f"factor {self.factor} must divide {height} x {width} pixels")
+            sides = (height // self.factor, self.factor, width // self.factor, self.factor)
+            blocks = tf.reshape(x, [-1, *sides, channels])
+            means = tf.reduce_mean(blocks, [2, 4], keepdims=True)
+            x = tf.reshape(tf.zeros_like(blocks) + means, [-1, height, width, channels])
+        return x
+
+    def replace(self, x, known):
+        """x - P x + P y. For blocks of one number the known places are y's, bit for bit."""
+        # Differences of differences: TensorFlow regroups sums, not alike in every graph.
+        values = x - (self.mean(x) - self.mean(known.values)) if self._averages else known.values
+        return tf.where(known.places > 0.0, values, x)
+
+    @property
+    def _averages(self):
+        return self.factor > 1 or self.grey
+
+
+class ConditionalLangevin(AnnealedLangevin):
+    """Annealed Langevin dynamics of images of which a measurement is known.
+
+    Before every update of level i the known part is that of the known image perturbed as the level
+    is, and at the end that of the known image:
+
+        x <- x - P x + P (y + sigma_i z_y),    x <- x + a_i s(x, i) + sqrt(2 a_i) z
+
+    With `redraw`, z_y is drawn anew for every update, as in the code of NCSNv2. Without, it is
+    drawn once a level and the known part is also set after every update, as in the paper and the
+    code of NCSN. `rows.condition` is `Known`. What this draws is not exactly the conditional law:
+    it tends to it as the levels get closer and the steps more and smaller.
+
+    Args:
+        sigmas, denoise: see `sampling.Chain`.
+        measurement: a `Measurement`.
+        redraw: whether the noise of the known part is drawn for each update.
+
+    Source: Song & Ermon 2019 (arXiv:1907.05600), Algorithm 2, which is for masks; Kadkhodaie &
+    Simoncelli 2020 (arXiv:2007.13640) for linear measurements.
+    """
+
+    def __init__(self, sigmas, measurement, redraw=False, denoise=False):
+        super().__init__(sigmas, denoise)
+        self.measurement = measurement
+        self.redraw = redraw
+
+    def step(self, score_fn, x, rows, index):
+        level, step = self.position(rows, index)
+        counters = (level, step if self.redraw else 0)
+        noise = random.normal(rows.seeds, x.shape[1:], Stream.MEASUREMENT, counters)
+        sigma = tf.gather(tf.constant(self.sigmas), level)
+        values, places = rows.condition
+        perturbed = Known(values - column(-sigma, x) * noise, places)
+        moved = super().step(score_fn, self.measurement.replace(x, perturbed), rows, index)
+        return moved if self.redraw else self.measurement.replace(moved, perturbed)
+
+    def finish(self, score_fn, state, rows):
+        x = super().finish(score_fn, state, rows)
+        return self.measurement.replace(x, rows.condition)
+
+
+class Mixture(NamedTuple):
+    """How each image of a batch mixes the noise of its own seed with that of another's.
+
+    Attributes:
+        seeds: int64 [B], of the other.
+        own_share, other_share: float32 [B], cos phi and sin phi.
+    """
+
+    seeds: tf.Tensor
+    own_share: tf.Tensor
+    other_share: tf.Tensor
+
+
+class InterpolatingLangevin(AnnealedLangevin):
+    """Annealed Langevin dynamics driven by a mixture of the noise of two images.
+
+        z = cos(phi) z_p + sin(phi) z_q
+
+    p is the row's own seed, which also gives x_0; q and phi are in `rows.condition`, a `Mixture`.
+    At phi = 0 the image is that of seed p, bit for bit; at phi = pi / 2 it is driven by the noise
+    of q alone, but from the start of p: not the image of seed q.
+
+    Source: Song & Ermon 2020 (arXiv:2006.09011) and its released code.
+    """
+
+    def noise(self, rows, image_shape, counters):
+        seeds, own_share, other_share = rows.condition
+        own = super().noise(rows, image_shape, counters)
+        other = super().noise(rows._replace(seeds=seeds), image_shape, counters)
+        return column(own_share, own) * own - column(-other_share, other) * other

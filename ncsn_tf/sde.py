@@ -1,0 +1,99 @@
+"""Predictor-corrector sampling of the variance-exploding SDE."""
+
+import tensorflow as tf
+
+from ncsn_tf import random
+from ncsn_tf.langevin import at_sigma, ladder_sigma
+from ncsn_tf.random import Stream
+from ncsn_tf.sampling import Chain, column
+
+PREDICTORS = ("reverse", "ancestral", "none")
+
+
+class PredictorCorrector(Chain):
+    """Predictor-corrector sampler of dx = sqrt(d sigma^2 / dt) dw in reverse time.
+
+    The levels are n L points of a geometric ladder from sigma_1 to sigma_L, n = `num_steps_each`.
+    x_0 ~ N(1/2, sigma_1^2), then for every level k, first M times the corrector
+
+        x <- x + e s(x, sigma_k) + sqrt(2 e) z,    e = 2 (snr |z| / |s|)^2
+
+    then the predictor, with d = sigma_k^2 - sigma_{k+1}^2:
+
+        reverse (diffusion) x <- x + d s(x, sigma_k) + sqrt(d) z
+        ancestral           x <- x + d s(x, sigma_k) + sqrt(d sigma_{k+1}^2 / sigma_k^2) z
+        none                x
+
+    The predictor of the last level, which has nowhere to go, is the denoising step, if asked for.
+    Norms are those of one image: the released code takes their means over the batch, so that its
+    images depend on their neighbours. It starts around 0; 1/2 is the middle of the images' range,
+    which matters where sigma_1 is small.
+
+    Args:
+        sigmas, denoise: see `Chain`.
+        snr: signal-to-noise ratio of the corrector.
+        corrector_steps: M.
+        predictor: one of `PREDICTORS`.
+
+    Source: Song et al. 2021 (arXiv:2011.13456), Algorithms 2 and 4, appendix F and G; corrector
+    before predictor as in its released code.
+    """
+
+    def __init__(self, sigmas, denoise=False, snr=0.16, corrector_steps=1, predictor="reverse"):
+        super().__init__(sigmas, denoise)
+        if predictor not in PREDICTORS:
+            raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}, not {predictor}")
+        self.snr = snr
+        self.corrector_steps = corrector_steps
+        self.predictor = predictor
+
+    def start(self, seeds, image_shape):
+        return prior(seeds, image_shape, self.sigmas[0])
+
+    def step(self, score_fn, x, rows, index):
+        score_fn = at_sigma(score_fn, self.sigmas)
+        sigma, following = (
+            ladder_sigma(self.sigmas, rows.num_steps_each, k) for k in (index, index + 1)
+        )
+        if self.corrector_steps == 1:
+            x = self._correct(score_fn, x, rows, sigma, (index, 0))
+        elif self.corrector_steps:
+            _, x = tf.while_loop(
+                lambda count, _: count < self.corrector_steps,
+                lambda count, x: (
+                    count + 1,
+                    self._correct(score_fn, x, rows, sigma, (index, count)),
+                ),
+                (0, x),
+                parallel_iterations=1,
+            )
+        if self.predictor == "none":
+            return x
+        fall = tf.square(sigma) - tf.square(following)  # 0 at the last level
+        variance = fall
+        if self.predictor == "ancestral":
+            variance = fall * tf.square(following / sigma)
+        noise = random.normal(rows.seeds, x.shape[1:], Stream.PREDICTOR, (index, 0))
+        drift = column(fall, x) * score_fn(x, sigma)
+        return x + drift - column(-tf.sqrt(variance), x) * noise
+
+    def _correct(self, score_fn, x, rows, sigma, counters):
+        noise = random.normal(rows.seeds, x.shape[1:], Stream.LANGEVIN, counters)
+        score = score_fn(x, sigma)
+        size = 2.0 * tf.square(self.snr * norms(noise) / tf.maximum(norms(score), 1e-20))
+        return x + column(size, x) * score - column(-tf.sqrt(2.0 * size), x) * noise
+
+    def num_evaluations(self, num_steps_each):
+        steps = self.num_steps(num_steps_each)
+        predictions = 0 if self.predictor == "none" else steps
+        return steps * self.corrector_steps + predictions + int(self.denoise)
+
+
+def prior(seeds, image_shape, sigma):
+    """N(1/2, sigma^2), the middle of the images' range under noise: float32 [B, *image_shape]."""
+    return 0.5 + sigma * random.normal(seeds, tuple(image_shape), Stream.INITIAL_STATE)
+
+
+def norms(x):
+    """Euclidean norm of each image: [B]."""
+    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=list(range(1, x.shape.rank))))

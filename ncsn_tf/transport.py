@@ -1,0 +1,114 @@
+"""What the two transports to TensorFlow Serving share: addresses, failures, states of a version.
+
+A transport (`transport_grpc.GrpcTransport`, `transport_rest.RestTransport`) serves many threads:
+
+    status()                                       {version: VersionStatus} of the model
+    signatures(version)                            {name: Signature}
+    predict(version, signature, inputs, output)    one output of one request, as an array
+    close()                                        breaks off what is in flight
+
+    pixels_signature, pixels_output                the cheapest way to exact images
+    settings_output                                that of signature `sample`
+    bytes_per_value                                {signature: most bytes a pixel value takes}
+
+Each call is one request, without retries, and raises `RequestError`.
+"""
+
+import dataclasses
+import enum
+import re
+import textwrap
+from urllib.parse import urlsplit
+
+from ncsn_tf.errors import ConfigError, UserError
+
+_FORMS = "host:port for gRPC, or http://host:port for REST"
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """A server. `scheme` is grpc, http or https; `prefix` is what comes before /v1."""
+
+    scheme: str
+    host: str
+    port: int | None
+    prefix: str = ""
+
+    def __str__(self):
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        place = host if self.port is None else f"{host}:{self.port}"
+        return place if self.scheme == "grpc" else f"{self.scheme}://{place}{self.prefix}"
+
+    @classmethod
+    def parse(cls, text):
+        """The Address in a --server flag; a ConfigError says what it should look like."""
+        bare = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@?#]+):(\d{1,5})", text)
+        try:
+            parts = urlsplit(f"grpc://{text}" if bare else text)
+            scheme, host, port = parts.scheme, parts.hostname, parts.port
+        except ValueError:
+            scheme = host = port = None
+        if scheme not in ("grpc", "http", "https") or (scheme == "grpc") != bool(bare):
+            host = None
+        if not host or port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ConfigError(f"--server={text} must be {_FORMS}")
+        return cls(scheme, host, port, parts.path.rstrip("/"))
+
+
+class Kind(enum.Enum):
+    """Why a request failed; the value is the line that says so."""
+
+    UNREACHABLE = "no server can be reached at {server}: {detail}"
+    LOST = "{server} broke the connection: {detail}"
+    UNAVAILABLE = "{server} is not available: {detail}"
+    DEADLINE = (
+        "{server} did not answer within --deadline={deadline:g} seconds: allow more, or ask for "
+        "fewer images at once with --batch_size"
+    )
+    SERVER_TIME_LIMIT = (
+        "{server} gave up: {detail}; start it with a longer --rest_api_timeout_in_ms (30000 when "
+        "it is not given), or ask for fewer images at once with --batch_size"
+    )
+    TOO_LARGE = "a message was too large: {detail}; ask for fewer images at once with --batch_size"
+    NOT_FOUND = "{server} has no such model: {detail}"
+    REFUSED = "{server} refused the request: {detail}"
+    NOT_SERVING = "{server} does not answer as TensorFlow Serving does: {detail}"
+    NOT_GRPC = "{server} does not speak gRPC; if it is a REST port: --server=http://{server}"
+    NOT_HTTP = "{server} does not speak HTTP; if it is a gRPC port: --server={place}"
+
+
+CAN_PASS = frozenset({Kind.UNREACHABLE, Kind.LOST, Kind.UNAVAILABLE})
+
+
+class RequestError(UserError):
+    """A request that failed: a line for people, and `kind` for the one who may try again."""
+
+    def __init__(self, kind, line):
+        super().__init__(line)
+        self.kind = kind
+
+
+def failure(kind, address, deadline, detail=""):
+    """The RequestError of a request to `address`; `detail` is what the other side said."""
+    place = str(dataclasses.replace(address, scheme="grpc"))
+    detail = textwrap.shorten(detail, 400) or "it gave no reason"
+    line = kind.value.format(server=address, place=place, deadline=deadline, detail=detail)
+    return RequestError(kind, line)
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionStatus:
+    """`state` is START, LOADING, AVAILABLE, UNLOADING or END; `error` is why loading failed."""
+
+    state: str
+    error: str = ""
+
+    @property
+    def is_coming(self):
+        """Whether the version will be available unless something goes wrong."""
+        return self.state in ("START", "LOADING")
+
+
+def dtype_name(name):
+    """'int64' for DT_INT64, 'float32' for DT_FLOAT, which is alone in not naming its size."""
+    return "float32" if name == "DT_FLOAT" else name.removeprefix("DT_").lower()

@@ -1,0 +1,186 @@
+"""The classifier of noisy images: its file, its training, its use by sample.py."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from ncsn_tf import checkpoints, classifier, draw, noisy_classifier
+from ncsn_tf.classifier import ClassifierOptions
+from ncsn_tf.compat import raw_variables
+from ncsn_tf.config import Config
+from ncsn_tf.draw import SampleOptions
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.noisy_classifier import NoisyClassifier
+from ncsn_tf.sources import load_source
+from ncsn_tf.state import build_network
+
+CONFIG = Config(
+    dataset="digits",
+    image_size=8,
+    channels=1,
+    features=2,
+    random_flip=False,
+    num_levels=3,
+    sigma_begin=0.5,
+    step_lr=1e-5,
+    num_steps_each=2,
+    sampling_tile=2,
+)
+SIGMAS = [0.5, 0.0707106781, 0.01]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A classifier of digits, little trained, and its losses."""
+    source = load_source("digits", "train", image_size=8, channels=1)
+    losses = []
+    options = ClassifierOptions(num_steps=150, batch_size=64, features=8, learning_rate=5e-3)
+    network = classifier.train(source, CONFIG, options, lambda loss: losses.append(loss()))
+    return network, losses
+
+
+@pytest.fixture(scope="module")
+def files(trained, tmp_path_factory):
+    """Folder of the trained classifier and a run."""
+    folder = tmp_path_factory.mktemp("classifier")
+    noisy_classifier.save(folder / "digits.npz", trained[0])
+    config = dataclasses.replace(CONFIG, workdir=str(folder / "run"))
+    keras.utils.set_random_seed(1)
+    checkpoints.save_network(build_network(config), config)
+    return folder
+
+
+def test_training_learns_the_classes(trained):
+    network, losses = trained
+    assert abs(losses[0] - np.log(10)) < 1.0
+    test = load_source("digits", "test", image_size=8, channels=1)
+    shares = classifier.accuracies(network, test, CONFIG)
+    assert len(shares) == 3
+    assert shares[2] > 0.8
+    assert shares[0] < shares[2]
+
+
+def test_the_noise_is_that_of_the_levels():
+    images = tf.zeros([500, 8, 8, 1])
+    config = dataclasses.replace(CONFIG, dequantize=False)
+    x, labels = classifier.perturbed(images, 7, 0, tf.constant(SIGMAS), config)
+    for level, sigma in enumerate(SIGMAS):
+        chosen = x.numpy()[labels.numpy() == level]
+        assert len(chosen) > 100
+        assert chosen.std() == pytest.approx(sigma, rel=0.05)
+    again, _ = classifier.perturbed(images, 8, 0, tf.constant(SIGMAS), config)
+    assert not np.array_equal(x, again)
+
+
+def test_a_file_gives_the_same_network(trained, files):
+    network = noisy_classifier.load(files / "digits.npz")
+    x = tf.random.normal([4, 8, 8, 1], seed=0)
+    labels = tf.constant([0, 1, 2, 0])
+    np.testing.assert_array_equal(network(x, labels), trained[0](x, labels))
+    assert network.settings == trained[0].settings
+    again = NoisyClassifier.from_config(network.get_config())
+    assert again.get_config() == network.get_config()
+    assert len(raw_variables(network)) == 2 + 3 * 3 + 1 + 2
+    assert np.abs(network(x, labels) - network(x, tf.constant([1, 2, 0, 1]))).max() > 1e-3
+
+
+def test_gradients_are_those_of_small_differences(trained):
+    network, _ = trained
+    x = tf.constant(np.random.RandomState(0).uniform(size=(1, 8, 8, 1)), tf.float32)
+    direction = tf.constant(np.random.RandomState(1).normal(size=(1, 8, 8, 1)), tf.float32)
+
+    def log_posterior(x):
+        return tf.nn.log_softmax(network(x, tf.constant([1])))[0, 3]
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = log_posterior(x)
+    slope = float(tf.reduce_sum(tape.gradient(value, x) * direction))
+    step = 1e-3
+    difference = log_posterior(x + step * direction) - log_posterior(x - step * direction)
+    assert slope == pytest.approx(float(difference) / (2 * step), rel=0.02)
+
+
+def sample(files, **options):
+    out = files / "out.npz"
+    options = SampleOptions(workdir=str(files / "run"), format="npz", out=str(out), **options)
+    options.validate()
+    with np.load(draw.draw(options, tf.distribute.MirroredStrategy(["CPU:0"]))) as arrays:
+        return arrays["images"]
+
+
+def test_sample_draws_what_the_classifier_takes_for_the_label(files, trained):
+    options = {"classifier": str(files / "digits.npz"), "classifier_scale": 300.0}
+    images = sample(files, num_samples=4, label=3, num_steps_each=20, **options)
+    logits = trained[0](images / np.float32(255), tf.fill([4], 2)).numpy()
+    plain = sample(files, num_samples=4, num_steps_each=20)
+    before = trained[0](plain / np.float32(255), tf.fill([4], 2)).numpy()
+
+    def share(logits):
+        return tf.nn.softmax(logits)[:, 3].numpy()
+
+    assert np.all(share(logits) > share(before))
+    assert share(logits).mean() > 0.5
+
+
+def run(*flags, cwd):
+    command = [sys.executable, "-m", "ncsn_tf.classifier", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_command(files, tmp_path):
+    flags = [f"--workdir={files / 'run'}", "--num_steps=2", "--features=2"]
+    done = run(*flags, "--out=new/digits.npz", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Wrote new/digits.npz")
+    assert done.stdout.startswith("Accuracy on test images, from the largest noise level to ")
+    loaded = noisy_classifier.load(tmp_path / "new" / "digits.npz")
+    assert (loaded.num_classes, tuple(loaded.image_shape)) == (10, (8, 8, 1))
+    save_picture(tmp_path / "a.png")
+    unlabelled = ["--dataset=image_folder", f"--data_dir={tmp_path}"]
+    done = run(*flags, *unlabelled, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: data set 'image_folder' has no labels: name one that has with --dataset"
+    )
+
+
+def save_picture(path):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+
+
+def test_what_cannot_be_used(files, tmp_path):
+    def error_of(kind, **options):
+        with pytest.raises(kind) as error:
+            sample(files, num_samples=1, **options)
+        assert type(error.value) is kind
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    file = str(files / "digits.npz")
+    assert "needs --label" in error_of(ConfigError, classifier=file)
+    assert "--label=3 needs --classifier" in error_of(ConfigError, label=3)
+    assert "--classifier_scale=2.0 needs" in error_of(ConfigError, classifier_scale=2.0)
+    assert "--label=10 must be below the classifier's 10" in error_of(
+        ConfigError, classifier=file, label=10
+    )
+    message = error_of(UserError, classifier=str(tmp_path / "no"), label=1)
+    assert message.endswith("no cannot be read: No such file or directory")
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    (tmp_path / "text.npz").write_text("text")
+    for name in ("other.npz", "text.npz"):
+        message = error_of(UserError, classifier=str(tmp_path / name), label=1)
+        assert message.endswith("is not a classifier: make one with python -m ncsn_tf.classifier")
+    noisy_classifier.save(tmp_path / "levels.npz", NoisyClassifier((8, 8, 1), 2, SIGMAS[:2], 10))
+    message = error_of(UserError, classifier=str(tmp_path / "levels.npz"), label=1)
+    assert "is for images or noise levels other than the run's" in message

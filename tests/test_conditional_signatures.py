@@ -1,0 +1,186 @@
+"""The conditional signatures of an export: what is known stays, whoever is merged with it."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from ncsn_tf import export, noisy_classifier, sampling
+from ncsn_tf.conditional import Known, Measurement
+from ncsn_tf.conditional_signatures import conditional_functions
+from ncsn_tf.config import Config
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.export import ExportOptions
+from ncsn_tf.guidance import GuidedScore
+from ncsn_tf.samplers import make_chain, make_completion_chain, make_sigmas
+from ncsn_tf.sampling import Rows
+from ncsn_tf.state import build_network
+
+CONFIG = Config(
+    dataset="digits",
+    image_size=8,
+    channels=3,
+    features=2,
+    sigma_begin=0.05,
+    num_levels=2,
+    step_lr=1e-6,
+    num_steps_each=2,
+    sampling_tile=2,
+)
+GENERATOR = np.random.RandomState(1)
+SEEDS = 2**40 + np.arange(3)
+IMAGES = GENERATOR.randint(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+MASKS = (GENERATOR.randint(0, 2, (3, 8, 8, 1)) * [[[[1]]], [[[255]]], [[[0]]]]).astype(np.uint8)
+GREYS = GENERATOR.randint(96, 160, (3, 8, 8, 1)).astype(np.uint8)
+SMALL = GENERATOR.randint(96, 160, (3, 4, 4, 3)).astype(np.uint8)
+INPUTS = {
+    "inpaint": {"seed": SEEDS, "image": IMAGES, "mask": MASKS},
+    "colorize": {"seed": SEEDS, "image": GREYS},
+    "super_resolve": {"seed": SEEDS, "image": SMALL},
+    "interpolate": {
+        "seed": SEEDS,
+        "other_seed": SEEDS[::-1].copy(),
+        "share": np.array([0.0, 0.5, 1.0], np.float32),
+    },
+    "sample_class": {"seed": SEEDS, "label": np.array([0, 1, 2], np.int32)},
+}
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(1)
+    return build_network(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    keras.utils.set_random_seed(2)
+    return noisy_classifier.NoisyClassifier(CONFIG.image_shape, 2, make_sigmas(CONFIG).numpy(), 3)
+
+
+@pytest.fixture(scope="module")
+def exported(network, classifier, tmp_path_factory):
+    """Path of an export."""
+    folder = tmp_path_factory.mktemp("export")
+    noisy_classifier.save(folder / "classifier.npz", classifier)
+    path = str(folder / "classifier.npz")
+    options = ExportOptions(conditional=True, factor=2, classifier=path, classifier_scale=50.0)
+    return export.save_sampler(network, CONFIG, folder, {}, options)
+
+
+@pytest.fixture(scope="module")
+def call(exported):
+    """(signature, **arrays) -> {output: array} of the loaded export."""
+    signatures = tf.saved_model.load(str(exported)).signatures
+
+    def call(name, **inputs):
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
+        return {key: value.numpy() for key, value in signatures[name](**tensors).items()}
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def answers(call):
+    return {name: call(name, **inputs) for name, inputs in INPUTS.items()}
+
+
+def test_known_pixels_are_the_inputs(answers):
+    images = answers["inpaint"]["image"]
+    assert images.dtype == np.uint8
+    known = np.broadcast_to(MASKS == 0, images.shape)
+    np.testing.assert_array_equal(images[known], IMAGES[known])
+    np.testing.assert_array_equal(images[2], IMAGES[2])  # nothing to fill
+    assert np.mean(images[~known] != IMAGES[~known]) > 0.9
+
+
+def test_means_are_the_inputs(answers):
+    images = answers["colorize"]["image"].astype(float)
+    inside = np.all((images > 0) & (images < 255), axis=-1)
+    assert inside.mean() > 0.2
+    np.testing.assert_allclose(images.mean(-1)[inside], GREYS[..., 0][inside], atol=0.51)
+    blocks = answers["super_resolve"]["image"].reshape(3, 4, 2, 4, 2, 3).astype(float)
+    inside = np.all((blocks > 0) & (blocks < 255), axis=(2, 4))
+    assert inside.mean() > 0.2
+    np.testing.assert_allclose(blocks.mean((2, 4))[inside], SMALL[inside], atol=0.51)
+
+
+def test_the_export_draws_what_the_chain_does(answers, network):
+    values = (IMAGES / 255).astype(np.float32)
+    rows = Rows.fill(SEEDS, CONFIG.step_lr, 2, Known(values, (MASKS == 0).astype(np.float32)))
+    chain = make_completion_chain(CONFIG, Measurement())
+    draw = tf.function(
+        lambda rows: sampling.draw(chain, network, rows, (8, 8, 3), tile=2), autograph=False
+    )
+    np.testing.assert_array_equal(answers["inpaint"]["image"], sampling.to_uint8(draw(rows)))
+    pngs = [tf.io.decode_png(png).numpy() for png in answers["inpaint"]["image_bytes"]]
+    np.testing.assert_array_equal(pngs, answers["inpaint"]["image"])
+
+
+def test_interpolation_starts_at_its_seed(call, answers):
+    images = answers["interpolate"]["image"]
+    np.testing.assert_array_equal(images[0], call("sample_uint8", seed=SEEDS[:1])["image"][0])
+    assert not np.array_equal(images[2], call("sample_uint8", seed=SEEDS[2:])["image"][0])
+    for share, row in [(np.nan, 0), (-3.0, 0), (7.0, 2)]:
+        inputs = {key: value[[row]] for key, value in INPUTS["interpolate"].items()}
+        inputs["share"] = np.array([share], np.float32)
+        np.testing.assert_array_equal(call("interpolate", **inputs)["image"][0], images[row])
+
+
+def test_a_class_is_drawn_by_the_guided_score(call, answers, network, classifier):
+    images = answers["sample_class"]["image"]
+    for row in range(3):
+        guided = GuidedScore(network, classifier, row, 50.0)
+        rows = Rows.fill(SEEDS[[row]], CONFIG.step_lr, CONFIG.num_steps_each)
+        draw = tf.function(
+            lambda rows, guided=guided: sampling.draw(
+                make_chain(CONFIG), guided, rows, (8, 8, 3), tile=2
+            ),
+            autograph=False,
+        )
+        expected = sampling.to_uint8(draw(rows)).numpy().astype(int)
+        assert np.abs(images[row] - expected[0]).max() <= 1
+    unguided = call("sample_uint8", seed=SEEDS)["image"]
+    assert np.mean(images != unguided) > 0.01
+    for label, row in [(-9, 0), (2**31 - 1, 2)]:
+        inputs = {"seed": SEEDS[[row]], "label": np.array([label], np.int32)}
+        np.testing.assert_array_equal(call("sample_class", **inputs)["image"][0], images[row])
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_row_has_the_same_answer_alone_and_merged(name, call, answers):
+    for row in (1, 2):
+        alone = call(name, **{key: value[[row]] for key, value in INPUTS[name].items()})
+        np.testing.assert_array_equal(alone["image"][0], answers[name]["image"][row])
+
+
+def test_the_network_is_in_the_export_once_more_at_most(exported, network, classifier):
+    """However many conditional signatures there are: they call one function."""
+    model = saved_model_pb2.SavedModel.FromString((exported / "saved_model.pb").read_bytes())
+    functions = model.meta_graphs[0].graph_def.library.function
+    convolutions = sum(node.op == "Conv2D" for fn in functions for node in fn.node_def)
+    kernels, of_classifier = (
+        sum(len(weight.shape) == 4 for weight in model.weights) for model in (network, classifier)
+    )
+    # That of the chain, of `score`, and one for all that is conditional: no more.
+    assert convolutions == 3 * kernels + of_classifier
+
+
+def test_metadata_is_that_of_any_export(exported):
+    assert json.loads((exported / "metadata.json").read_text())["max_steps_each"] == 20
+
+
+def test_what_cannot_be_exported(network, tmp_path):
+    for name, value in [("factor", 2), ("classifier", "file"), ("classifier_scale", 2.0)]:
+        with pytest.raises(ConfigError, match=f"--{name}={value} needs --conditional"):
+            export.save_sampler(network, CONFIG, tmp_path, {}, ExportOptions(**{name: value}))
+    with pytest.raises(ConfigError, match="--factor=3 must divide the 8 pixels"):
+        conditional_functions(network, CONFIG, 3)
+    with pytest.raises(ConfigError, match="a condition needs --sampler=ald, not --sampler=pc"):
+        conditional_functions(network, dataclasses.replace(CONFIG, sampler="pc"), 2)
+    grey = conditional_functions(network, dataclasses.replace(CONFIG, channels=1))
+    assert sorted(grey) == ["inpaint", "interpolate", "super_resolve"]

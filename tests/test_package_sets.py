@@ -1,0 +1,140 @@
+"""Each package set loads what the other one wrote, and draws the same images from it.
+
+Weights and images of both sets are kept in tests/golden/package_sets (made by
+make_package_set_run.py). Where OTHER_PYTHON names the Python of the other set, as in
+`make test-addons`, runs of training are also exchanged live.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf import checkpoints
+from ncsn_tf.draw import SampleOptions, draw
+
+ROOT = Path(__file__).resolve().parent.parent
+SETS = ROOT / "tests" / "golden" / "package_sets"
+
+
+def load(path):
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def largest_difference(images, others):
+    """In grey levels."""
+    assert images.shape == others.shape
+    assert images.dtype == others.dtype == np.uint8
+    return np.abs(images.astype(int) - others.astype(int)).max()
+
+
+@pytest.fixture(params=["default", "addons"])
+def kept(request, tmp_path):
+    """(a copy of the run that a package set wrote, the images that it drew)."""
+    run_dir = tmp_path / "run"
+    shutil.copytree(SETS / request.param, run_dir)
+    images = load(run_dir / "images.npz")
+    assert len(np.unique(images["checkpoint"])) > 50
+    assert largest_difference(images["saved_model"], images["checkpoint"]) <= 1
+    return run_dir, images
+
+
+@pytest.mark.parametrize("kind, flag", [("checkpoint", ""), ("saved_model", "newest")])
+def test_weights_of_either_set_draw_its_images(kind, flag, kept):
+    """From the checkpoint, and from an export made here."""
+    run_dir, images = kept
+    options = SampleOptions(
+        workdir=str(run_dir),
+        saved_model=flag,
+        num_samples=len(images[kind]),
+        format="npz",
+        out=str(run_dir / "drawn.npz"),
+    )
+    drawn = load(draw(options, tf.distribute.MirroredStrategy(["CPU:0"])))["images"]
+    assert largest_difference(drawn, images[kind]) <= 1
+
+
+def test_weights_of_either_set_are_those_stored(kept):
+    """Every weight of the network is one of the file's, and the file has no other."""
+    path = checkpoints.latest(kept[0])
+    network, config, step, is_average = checkpoints.load_network(path)
+    assert (config.features, step, is_average) == (2, 200, False)
+    reader = tf.train.load_checkpoint(path)
+    stored = [
+        reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith("network/")
+    ]
+    loaded = network.get_weights()
+    assert len(loaded) == len(stored) == 173
+    remaining = sorted(values.tobytes() for values in stored)
+    assert sorted(values.tobytes() for values in loaded) == remaining
+
+
+# --- live, where both sets are installed ---
+
+OTHER_PYTHON = os.environ.get("OTHER_PYTHON", "")
+needs_both = pytest.mark.skipif(
+    not OTHER_PYTHON, reason="OTHER_PYTHON does not name the other package set's Python"
+)
+TRAIN = [
+    *("--dataset=digits", "--features=2", "--num_levels=3", "--num_steps_each=2"),
+    *("--batch_size=16", "--eval_every=0", "--sample_every=0", "--workdir=run"),
+]
+SAMPLE = ["--num_samples=4", "--format=npz"]
+
+
+def run(python, program, *flags, cwd, code=0):
+    """Standard output, or standard error where a failure is expected."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, str(ROOT / program), *flags],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+@needs_both
+@pytest.mark.parametrize("from_other", [True, False], ids=["from the other", "to the other"])
+def test_a_run_of_one_set_is_drawn_by_the_other(from_other, tmp_path):
+    """The average in the run's checkpoint, and its export as it is."""
+    writer, reader = sys.executable, OTHER_PYTHON
+    if from_other:
+        writer, reader = reader, writer
+    ask = "import keras, tensorflow; print(keras.__version__)"
+    versions = [
+        subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
+        for python in (writer, reader)
+    ]
+    assert versions[0] != versions[1], "OTHER_PYTHON has this very package set"
+
+    run(writer, "train.py", *TRAIN, "--num_steps=5", cwd=tmp_path)
+    images = {}
+    for name, python, flags in [
+        ("expected", writer, ()),
+        ("checkpoint", reader, ()),
+        ("saved_model", reader, ("--saved_model",)),
+    ]:
+        out = f"--out={name}.npz"
+        run(python, "sample.py", "--workdir=run", *SAMPLE, *flags, out, cwd=tmp_path)
+        images[name] = load(tmp_path / f"{name}.npz")["images"]
+    assert len(np.unique(images["expected"])) > 50
+    assert largest_difference(images["checkpoint"], images["expected"]) <= 1
+    assert largest_difference(images["saved_model"], images["expected"]) <= 1
+
+    # Only weights are exchanged: each set's optimizers keep other variables.
+    said = run(reader, "train.py", *TRAIN, "--num_steps=6", cwd=tmp_path, code=1)
+    (line,) = said.splitlines()
+    assert "cannot be resumed here" in line
+    assert checkpoints.latest(tmp_path / "run").endswith("step-5")
