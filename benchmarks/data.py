@@ -1,0 +1,78 @@
+"""Whether batches come as fast as the training step takes them; started by `benchmarks.run`."""
+
+import time
+
+from benchmarks.children import answer
+from benchmarks.timing import repeat
+
+ROUNDS = 2
+BLOCK = 64
+
+
+def measure(request):
+    """Batches alone; then the step on a fixed batch and the step on new batches, in turns.
+
+    Returns:
+        load: seconds to open the data set. batch_seconds: of blocks of batches, each divided by
+        its number. step_seconds: of steps on a batch that is there. fed_seconds: of steps that
+        first take their batch.
+    """
+    from ncsn_tf.runtime import start_tensorflow
+
+    strategy = start_tensorflow()
+    from benchmarks.training import SyntheticTraining
+    from ncsn_tf.data import training_batches
+    from ncsn_tf.sources import run_source
+
+    config, budget = request.config, request.parameters["seconds"] / 3
+    started = time.perf_counter()
+    source = run_source(config, "train")
+    load = time.perf_counter() - started
+
+    def batches():
+        return iter(
+            strategy.experimental_distribute_dataset(
+                training_batches(
+                    source,
+                    batch_size=config.batch_size,
+                    seed=config.seed,
+                    random_flip=config.random_flip,
+                )
+            )
+        )
+
+    seconds = _batches_alone(batches(), budget)
+
+    training = SyntheticTraining(config, strategy)
+    training.step()
+    stream = batches()
+    training.step(next(stream))
+    steps, fed = [], []
+    for _ in range(ROUNDS):
+        steps += repeat(training.step, budget / ROUNDS)
+        fed += repeat(lambda: training.step(next(stream)), budget / ROUNDS)
+    training.check()
+    return {
+        "load": load,
+        "batch_seconds": seconds,
+        "step_seconds": steps,
+        "fed_seconds": fed,
+    }
+
+
+def _batches_alone(iterator, budget):
+    """Seconds a batch, of blocks of them.
+
+    A block is longer than the queue of batches made ahead, or only the queue would be measured.
+    """
+
+    def take_block():
+        for _ in range(BLOCK):
+            next(iterator)
+
+    take_block()
+    return [seconds / BLOCK for seconds in repeat(take_block, budget)]
+
+
+if __name__ == "__main__":
+    answer(measure)

@@ -1,0 +1,86 @@
+"""What the machine is, and what it can do: its rate of matrix products, its memory."""
+
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+
+from benchmarks.timing import quantile, repeat
+
+GEMM_SIZE = 2048
+_MIB = 2**20
+
+
+def gemm_rate(seconds=1.0, size=GEMM_SIZE):
+    """GFLOP/s of float32 products of two size x size matrices: 2 * size^3 operations each.
+
+    The median of many products, measured on TensorFlow's default device. Products are queued until
+    a run takes a twentieth of a second, so that the wait for a fast device's answer counts little.
+    """
+    import tensorflow as tf
+
+    a = tf.random.stateless_uniform([size, size], [1, 2])
+    b = tf.random.stateless_uniform([size, size], [3, 4])
+
+    count = 1
+
+    def products():
+        for _ in range(count):
+            c = tf.matmul(a, b)
+        return float(c[0, 0])  # waits for the last one
+
+    products()
+    while min(repeat(products, 0.0, least=2)) < 0.05:
+        count *= 2
+    return 2e-9 * size**3 * count / quantile(repeat(products, seconds), 0.5)
+
+
+def resident_memory():
+    """This process's memory now, in MiB; where the system does not tell, its peak."""
+    return _status("VmRSS") or peak_memory()
+
+
+def peak_memory():
+    """The most memory this process has had at once, in MiB.
+
+    Linux gives a new process the peak of the one that started it in getrusage, but not here.
+    """
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        _MIB if sys.platform == "darwin" else 1024
+    )
+
+
+def _status(name):
+    """A number of kB in /proc/self/status, in MiB; None where there is no such file."""
+    path = Path("/proc/self/status")
+    if not path.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines())
+    return int(lines[name].split()[0]) / 1024
+
+
+def describe():
+    """What a reader must know of the machine: {name: text or number}."""
+    from importlib.metadata import version
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "load_average_before": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+    }
+
+
+def _processor():
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,238 @@
+"""The flags of each measurement, and the cases that they ask for."""
+
+import dataclasses
+import itertools
+import os
+
+from ncsn_tf.command_line import parse_config
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.options import KINDS, option, show
+
+_BOOLEANS = {"true": True, "false": False}
+
+# Flags that take a list, and of which every combination is measured: the setting that each gives,
+# and its kind. All but onednn are settings of a run's `Config`.
+LISTS = {
+    "dataset": ("dataset", str),
+    "features": ("features", int),
+    "batch_sizes": ("batch_size", int),
+    "precision": ("precision", str),
+    "jit_compile": ("jit_compile", bool),
+    "recompute": ("recompute", bool),
+    "ema_decay": ("ema_decay", float),
+    "num_virtual_devices": ("num_virtual_devices", int),
+    "sampling_tile": ("sampling_tile", int),
+    "onednn": ("onednn", bool),
+}
+
+
+def _list(default, help):
+    return option(default, help, "compared (lists: 1,2)")
+
+
+def _features(default="32,64,128"):
+    return _list(default, "channels of the network's first stage")
+
+
+def _batch_sizes(default):
+    return _list(default, "images a step, over all replicas")
+
+
+def _precision():
+    return _list("float32", "float32, mixed_bfloat16")
+
+
+def _onednn():
+    return _list("true", "whether TensorFlow uses oneDNN")
+
+
+def _devices(default):
+    return _list(default, "virtual CPU devices; 0 leaves the CPU whole")
+
+
+def _seconds(default):
+    return option(default, "time for one measurement", "time", above=0)
+
+
+def _repeats(default=2):
+    return option(default, "times that each case is measured, in turns", "time", least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One thing to measure.
+
+    Attributes:
+        config: the `Config` of its run.
+        settings: {setting: value} of the lists, in the order of the flags.
+    """
+
+    config: object
+    settings: dict
+
+    @property
+    def onednn(self):
+        return self.settings.get("onednn", True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What all measurements share."""
+
+    image_size: int = option(32, "side of the images", "images", least=4)
+    channels: int = option(3, "1 for grey, 3 for colour", "images", choices=(1, 3))
+    out: str = option("", "JSON file; empty is build/benchmarks/<measurement>.json", "output")
+
+    def cases(self):
+        """Every combination of the lists.
+
+        Raises:
+            ConfigError: a list or a combination that cannot be used.
+        """
+        names = [field.name for field in dataclasses.fields(self) if field.name in LISTS]
+        lists = [parse_list(name, getattr(self, name), LISTS[name][1]) for name in names]
+        keys = [LISTS[name][0] for name in names]
+        return [
+            self._case(dict(zip(keys, values, strict=True))) for values in itertools.product(*lists)
+        ]
+
+    def _case(self, settings):
+        given = {key: value for key, value in settings.items() if key != "onednn"}
+        base = self.base_config(given.get("dataset", "cifar10"))
+        config = dataclasses.replace(base, **given, **self.fixed_settings())
+        config.check_replicas(config.num_virtual_devices or 1)
+        return Case(config, settings)
+
+    def base_config(self, dataset):
+        """The data set's experiment, with the images' size of these flags."""
+        base = parse_config(["benchmarks", f"--dataset={dataset}"])
+        return dataclasses.replace(base, image_size=self.image_size, channels=self.channels)
+
+    def fixed_settings(self):
+        """Settings of a run that are the same in all cases: {name: value}."""
+        return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainOptions(Options):
+    """Seconds a training step on synthetic images."""
+
+    features: str = _features()
+    batch_sizes: str = _batch_sizes("4,16")
+    precision: str = _precision()
+    jit_compile: str = _list("false", "compile the step with XLA")
+    recompute: str = _list("false", "keep only the blocks' inputs")
+    ema_decay: str = _list("0", "decay of the averaged weights; 0 is off")
+    num_virtual_devices: str = _devices("0")
+    onednn: str = _onednn()
+    seconds: float = _seconds(10.0)
+    repeats: int = _repeats()
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions(Options):
+    """Seconds a network evaluation, and a Langevin step in the compiled chain."""
+
+    features: str = _features()
+    batch_sizes: str = _batch_sizes("4,16")
+    precision: str = _precision()
+    onednn: str = _onednn()
+    seconds: float = _seconds(10.0)
+    repeats: int = _repeats(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StartupOptions(Options):
+    """Seconds from the start of a process to its first step, or first evaluation of an export."""
+
+    features: str = _features()
+    batch_sizes: str = _batch_sizes("4")
+    num_virtual_devices: str = _devices("0,2")
+    ema_decay: str = _list("0.999", "decay of the averaged weights; 0 is off")
+    jit_compile: str = _list("false", "compile the step with XLA")
+    saved_model: bool = option(True, "also start from an export of each width", "starts")
+    repeats: int = _repeats(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryOptions(Options):
+    """Peak memory of a training step."""
+
+    features: str = _features()
+    batch_sizes: str = _batch_sizes("4,16")
+    precision: str = _precision()
+    ema_decay: str = _list("0", "decay of the averaged weights; 0 is off")
+    recompute: str = _list("false", "keep only the blocks' inputs")
+    onednn: str = _onednn()
+    repeats: int = _repeats(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Options):
+    """Batches a second of the input pipeline, beside those that the training step takes."""
+
+    image_size: int = option(0, "side of the images; 0 is the data set's", "images", least=0)
+    channels: int = option(0, "channels; 0 is the data set's", "images", choices=(0, 1, 3))
+    dataset: str = _list("", "data sets; empty is digits, and cifar10 and mnist with --data_dir")
+    features: str = _features("32")
+    batch_sizes: str = _batch_sizes("64")
+    data_dir: str = option("", "where TFDS keeps its data", "images")
+    seconds: float = _seconds(15.0)
+    repeats: int = _repeats(1)
+
+    def cases(self):
+        if self.dataset:
+            return super().cases()
+        names = "digits,cifar10,mnist" if self.data_dir else "digits"
+        return dataclasses.replace(self, dataset=names).cases()
+
+    def base_config(self, dataset):
+        base = parse_config(["benchmarks", f"--dataset={dataset}"])
+        given = {"image_size": self.image_size, "channels": self.channels}
+        return dataclasses.replace(base, **{key: value for key, value in given.items() if value})
+
+    def fixed_settings(self):
+        return {"data_dir": self.data_dir}
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeOptions(Options):
+    """Load time of an export, and images a second for several clients at once."""
+
+    features: str = _features("32")
+    sampling_tile: str = _list("8", "images in the network at once")
+    onednn: str = _onednn()
+    num_levels: int = option(10, "noise levels of the chain", "chain", least=1)
+    num_steps_each: int = option(1, "Langevin steps at each level", "chain", least=1)
+    clients: str = option("1,8,32", "numbers of clients, one after another", "clients")
+    server_threads: int = option(
+        os.cpu_count() or 1, "requests that run at once without merging", "clients", least=1
+    )
+    seconds: float = _seconds(12.0)
+    repeats: int = _repeats(1)
+
+    def cases(self):
+        if min(self.client_counts()) < 1:
+            raise ConfigError(f"{show('clients', self.clients)} must be numbers of at least 1")
+        return super().cases()
+
+    def client_counts(self):
+        """Numbers of clients, one after another."""
+        return parse_list("clients", self.clients, int)
+
+    def fixed_settings(self):
+        return {"num_levels": self.num_levels, "num_steps_each": self.num_steps_each}
+
+
+def parse_list(name, text, kind):
+    """The values of a flag that takes a list.
+
+    Raises:
+        ConfigError: names the flag, and what the list must hold.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        return [_BOOLEANS[part.lower()] if kind is bool else kind(part) for part in parts]
+    except (KeyError, ValueError):
+        right = f"{KINDS[kind]}, or several with commas between"
+        raise ConfigError(f"{show(name, text)} must be {right}") from None

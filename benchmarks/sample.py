@@ -1,0 +1,73 @@
+"""Seconds of a network evaluation and of a Langevin step; started by `benchmarks.run`."""
+
+from benchmarks.children import answer
+from benchmarks.machine import gemm_rate, peak_memory
+from benchmarks.timing import quantile, repeat
+
+
+def measure(request):
+    """The network alone and a compiled chain of Langevin steps, in turns, for `seconds`.
+
+    Returns:
+        seconds: of each evaluation of the network on a batch. step_seconds: of a step of each
+        chain. chain_steps: its length. gflop: counted operations of one evaluation of the batch.
+        gemm_before, gemm_after: GFLOP/s. peak_memory: MiB.
+    """
+    from ncsn_tf.runtime import start_tensorflow
+
+    start_tensorflow()
+    import tensorflow as tf
+
+    from benchmarks import operations
+    from ncsn_tf.langevin import AnnealedLangevin
+    from ncsn_tf.sampling import Rows
+    from ncsn_tf.schedule import geometric_sigmas
+    from ncsn_tf.state import build_network
+
+    config, budget = request.config, request.parameters["seconds"]
+    network = build_network(config)
+    seeds = tf.range(config.batch_size, dtype=tf.int64)
+    labels = tf.zeros([config.batch_size], tf.int32)
+    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+    langevin = AnnealedLangevin(sigmas)
+    x = langevin.start(seeds, config.image_shape)
+    rows = Rows.fill(seeds, config.step_lr, config.num_steps_each)
+
+    network_fn = tf.function(lambda x, labels: network(x, labels), autograph=False)
+    chain_fn = tf.function(
+        lambda x, rows, stop: langevin.advance(network, x, rows, 0, stop), autograph=False
+    )
+
+    def evaluate():
+        network_fn(x, labels).numpy()
+
+    def chain(steps):
+        chain_fn(x, rows, tf.constant(steps)).numpy()
+
+    evaluate()
+    chain(1)
+    before = gemm_rate()
+    # So long that a chain's start counts little, so short that there are several in the budget.
+    once = quantile(repeat(evaluate, 0.0), 0.5)
+    longest = config.num_levels * config.num_steps_each
+    steps = max(1, min(20, longest, round(budget / 8 / once)))
+    seconds, chains = [], []
+
+    def turn():
+        seconds.extend(repeat(evaluate, 0.0, least=steps))
+        chains.extend(repeat(lambda: chain(steps), 0.0, least=1))
+
+    repeat(turn, budget, least=2)
+    return {
+        "seconds": seconds,
+        "step_seconds": [each / steps for each in chains],
+        "chain_steps": steps,
+        "gflop": operations.forward_gflop(network) * config.batch_size,
+        "gemm_before": before,
+        "gemm_after": gemm_rate(),
+        "peak_memory": peak_memory(),
+    }
+
+
+if __name__ == "__main__":
+    answer(measure)

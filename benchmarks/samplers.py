@@ -1,0 +1,317 @@
+"""Quality of each sampler against network evaluations: `python -m benchmarks.samplers`.
+
+On a mixture of two normal densities whose score is known, so that all error is the sampler's; and,
+with --workdir, on a trained network, whose samples are compared with its test images.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from ncsn_tf.command_line import parse_options, run_command
+from ncsn_tf.options import option
+
+SUMMARY = "Measure the samplers on a known density and, with --workdir, on a trained network."
+MIXTURE_EVALUATIONS = (20, 100, 1000)
+NETWORK_EVALUATIONS = (20, 100, 300)
+TOLERANCES = (1e-1, 1e-2, 1e-4)
+# Step sizes that are tried, at the last level and in units of sigma_L^2 (ald) or of the smallest
+# that the sampler can take (cas).
+ALD_STEPS = (0.05, 0.2, 0.8)
+CAS_STEPS = (1.1, 2.0, 4.0)
+MIXTURE_SIGMAS = (2.0, 0.01, 10)
+WEIGHT, DEVIATION, SIZE = 0.8, 0.05, 16
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkOptions:
+    """The flags of this program."""
+
+    workdir: str = option("", "a trained run to measure too; empty is none", "network")
+    num_samples: int = option(256, "samples of the network, for each row", "network", least=2)
+    num_draws: int = option(5000, "samples of the mixture, for each row", "mixture", least=100)
+    seed: int = option(0, "first seed", "run", least=0, below=2**31)
+    out: str = option("", "also write the tables to this file", "output")
+
+
+class Result(NamedTuple):
+    """What a sampler made: samples [N, ...], evaluations an image, the setting that was chosen."""
+
+    name: str
+    samples: object
+    evaluations: float
+    setting: str
+
+
+def two_modes():
+    """0.8 N(0.7, 0.05^2 I) + 0.2 N(0.3, 0.05^2 I) in 16 dimensions: the modes are 1.6 apart."""
+    from ncsn_tf.densities import GaussianMixture
+
+    means = [[0.7] * SIZE, [0.3] * SIZE]
+    return GaussianMixture([WEIGHT, 1.0 - WEIGHT], means, DEVIATION**2)
+
+
+class MixtureScore:
+    """Of a mixture, at any sigma."""
+
+    def __init__(self, density):
+        self.density = density
+
+    def at_sigma(self, x, sigma):
+        return self.density.score(x, sigma)
+
+    def levels(self, sigmas):
+        """The same for chains that ask by label."""
+        score_fn = self.density.score_fn(sigmas)
+        score_fn.at_sigma = self.at_sigma
+        return score_fn
+
+
+def mode_errors(x):
+    """How samples of `two_modes` under little noise differ from it.
+
+    Args:
+        x: float [N, 16].
+
+    Returns:
+        share of the first mode; the largest error of a mode's mean, averaged over the dimensions,
+        in standard deviations; the mean standard deviation within modes over the true one. NaN
+        where a mode has fewer than two samples.
+    """
+    import numpy as np
+
+    x = np.asarray(x, np.float64)
+    first = x.mean(1) > 0.5
+    means, variances, counts = [], [], []
+    for mode, place in ((x[first], 0.7), (x[~first], 0.3)):
+        if len(mode) < 2:
+            return float(first.mean()), float("nan"), float("nan")
+        means.append(abs(mode.mean() - place) / true_deviation())
+        variances.append(mode.var(0, ddof=1).mean())
+        counts.append(len(mode))
+    pooled = np.average(variances, weights=counts)
+    return float(first.mean()), float(max(means)), float(pooled**0.5 / true_deviation())
+
+
+def true_deviation():
+    """Within a mode, at the smallest noise level."""
+    return (DEVIATION**2 + MIXTURE_SIGMAS[1] ** 2) ** 0.5
+
+
+def energy_distance(x, y):
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased, and its standard error to first order.
+
+    0 if and only if both are drawn from the same distribution (Szekely & Rizzo 2013). The error
+    is that of the linear part of the two-sample U-statistic; for samples of one distribution that
+    part is 0, and the error says too little.
+
+    Args:
+        x, y: float [N, ...] and [M, ...], N and M at least 2.
+    """
+    import numpy as np
+
+    x, y = (np.asarray(part, np.float64).reshape(len(part), -1) for part in (x, y))
+    between, within_x, within_y = _distances(x, y), _distances(x, x), _distances(y, y)
+    near_x, near_y = (
+        part.sum(1) / (len(part) - 1) for part in (within_x, within_y)
+    )  # each one's own distance is 0
+    value = 2.0 * between.mean() - near_x.mean() - near_y.mean()
+    linear_x, linear_y = between.mean(1) - near_x, between.mean(0) - near_y
+    variance = 4.0 * (linear_x.var(ddof=1) / len(x) + linear_y.var(ddof=1) / len(y))
+    return float(value), float(variance**0.5)
+
+
+def _distances(x, y):
+    import numpy as np
+
+    squares = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2.0 * x @ y.T
+    distances = np.sqrt(np.maximum(squares, 0.0))
+    if x is y:
+        np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+class Bench:
+    """Draws with every sampler at several numbers of evaluations.
+
+    Args:
+        score_fn: (x, labels) -> score.
+        sigmas: [L].
+        shape: of a sample.
+        targets: draws of the target, [M, ...], by whose energy distance step sizes are chosen,
+            with as many samples of other seeds than those that are returned.
+        count, seed: samples for each row, the first one's seed.
+        clip: whether samples are clipped to [0, 1].
+    """
+
+    def __init__(self, score_fn, sigmas, shape, targets, count, seed, clip):
+        self.score_fn, self.sigmas, self.shape = score_fn, sigmas, shape
+        self.targets, self.count, self.seed, self.clip = targets, count, seed, clip
+
+    def results(self, evaluations):
+        """A `Result` for each sampler and number of evaluations."""
+        from ncsn_tf.flow import ProbabilityFlow
+        from ncsn_tf.langevin import AnnealedLangevin, ConsistentAnnealing, consistent_step_range
+        from ncsn_tf.sde import PredictorCorrector
+
+        last = float(self.sigmas[-1]) ** 2
+        ald, cas, pc = (
+            self._compiled(kind(self.sigmas))
+            for kind in (AnnealedLangevin, ConsistentAnnealing, PredictorCorrector)
+        )
+        for steps in self._steps_each(evaluations, 1):
+            yield self._best("ald", ald, steps, [last * size for size in ALD_STEPS])
+        for steps in self._steps_each(evaluations, 1):
+            lowest, highest = consistent_step_range(self.sigmas, steps)
+            sizes = [lowest * size for size in CAS_STEPS if lowest * size < highest]
+            yield self._best("cas", cas, steps, sizes)
+        for steps in self._steps_each(evaluations, 2):
+            samples, count = pc(self._seeds(0), 0.0, steps)
+            yield Result("pc", samples, count, "snr 0.16")
+        for tolerance in TOLERANCES:
+            ode = self._compiled(ProbabilityFlow(self.sigmas, rtol=tolerance, atol=tolerance))
+            samples, count = ode(self._seeds(0), 0.0, 1)
+            yield Result("ode", samples, count, f"tolerance {tolerance:g}")
+
+    def _steps_each(self, evaluations, evaluations_a_step):
+        """Steps a level for each number of evaluations, at least one, none twice."""
+        levels = len(self.sigmas) * evaluations_a_step
+        return sorted({max(1, round(number / levels)) for number in evaluations})
+
+    def _seeds(self, part):
+        import numpy as np
+
+        return self.seed + part * self.count + np.arange(self.count)
+
+    def _best(self, name, run, steps, sizes):
+        """The result with the step size whose samples of other seeds are nearest to the target."""
+        distances = [
+            energy_distance(run(self._seeds(1), size, steps)[0], self.targets)[0] for size in sizes
+        ]
+        # What overflowed is NaN, and no candidate.
+        distance, size = min(
+            (pair for pair in zip(distances, sizes, strict=True) if pair[0] == pair[0]),
+            default=(0.0, sizes[0]),
+        )
+        samples, count = run(self._seeds(0), size, steps)
+        return Result(name, samples, count, f"step_lr {size:.2g}")
+
+    def _compiled(self, chain):
+        """(seeds, step_lr, num_steps_each) -> samples [N, ...], evaluations an image."""
+        import tensorflow as tf
+
+        from ncsn_tf.sampling import Rows
+
+        @tf.function(autograph=False)
+        def draw(rows):
+            state = chain.start(rows.seeds, self.shape)
+            stop = chain.num_steps(tf.reduce_max(rows.num_steps_each))
+            state = chain.advance(self.score_fn, state, rows, 0, stop)
+            x = chain.finish(self.score_fn, state, rows)
+            counted = chain.evaluations(state)
+            return tf.clip_by_value(x, 0.0, 1.0) if self.clip else x, counted
+
+        def run(seeds, step_lr, num_steps_each):
+            x, counted = draw(Rows.fill(seeds, step_lr, num_steps_each))
+            known = chain.num_evaluations(num_steps_each)
+            return x.numpy(), counted.numpy().mean() if known is None else known
+
+        return run
+
+
+def mixture_table(options):
+    """The samplers on `two_modes`: lines of markdown."""
+    import tensorflow as tf
+
+    from ncsn_tf.schedule import geometric_sigmas
+
+    density, sigmas = two_modes(), geometric_sigmas(*MIXTURE_SIGMAS).numpy()
+    seeds = tf.range(options.num_draws, dtype=tf.int64) + (options.seed + 2**40)
+    exact = density.perturbed(MIXTURE_SIGMAS[1]).sample(seeds).numpy()
+    score_fn = MixtureScore(density).levels(sigmas)
+    bench = Bench(
+        score_fn, sigmas, (SIZE,), exact[:2000], options.num_draws, options.seed, clip=False
+    )
+    exact_row = Result("exact draws", exact, 0, "")
+    return _table(
+        ("sampler", "evaluations", "setting", "weight (0.8)", "mean error", "deviation (1)"),
+        [exact_row, *_shown(bench.results(MIXTURE_EVALUATIONS))],
+        lambda samples: "{:.3f} | {:.3f} | {:.3f}".format(*mode_errors(samples)),
+    )
+
+
+def network_table(options):
+    """The samplers with a run's network: lines of markdown."""
+    import numpy as np
+
+    from ncsn_tf import checkpoints
+    from ncsn_tf.data import load_pixels
+    from ncsn_tf.schedule import geometric_sigmas
+    from ncsn_tf.sources import run_source
+
+    network, config, step, _ = checkpoints.load_network(
+        checkpoints.latest(Path(options.workdir).expanduser())
+    )
+
+    def images(split, most):
+        source = run_source(config, split)
+        return load_pixels(source, min(most, source.num_examples)) / np.float32(255.0)
+
+    count = options.num_samples
+    test, train = images("test", 2000), images("train", 10 * count)
+    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels).numpy()
+    bench = Bench(network, sigmas, config.image_shape, train[:2000], count, options.seed, clip=True)
+    # Other training images than those that chose the step sizes do not exist in a small data set.
+    parts = [train[start : start + count] for start in range(0, len(train) - count + 1, count)]
+    lines = [f"{config.dataset}, {config.model}, {config.features} features, step {step}", ""]
+    if len(parts) > 1:
+        values = [energy_distance(part, test)[0] for part in parts]
+        lines += [
+            f"Real against real, {count} training images and the {len(test)} test images: "
+            f"{np.mean(values):.4f}, with a deviation of {np.std(values, ddof=1):.4f} from part "
+            "to part.",
+            "",
+        ]
+    return lines + _table(
+        ("sampler", "evaluations", "setting", "energy distance", "standard error"),
+        _shown(bench.results(NETWORK_EVALUATIONS)),
+        lambda samples: "{:.4f} | {:.4f}".format(*energy_distance(samples, test)),
+    )
+
+
+def _shown(results):
+    """The results, each named on stderr when it is there."""
+    for result in results:
+        print(f"{result.name} {result.evaluations:.0f} {result.setting}", file=sys.stderr)
+        yield result
+
+
+def _table(head, results, measures):
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for name, samples, evaluations, setting in results:
+        lines.append(f"| {name} | {evaluations:.0f} | {setting} | {measures(samples)} |")
+    return lines
+
+
+def main(argv):
+    program = ["python -m benchmarks.samplers", *argv[1:]]
+    options = parse_options(program, BenchmarkOptions, SUMMARY)
+    from ncsn_tf.runtime import start_tensorflow
+
+    start_tensorflow()
+    lines = [*mixture_table(options), ""]
+    print("\n".join(lines), flush=True)
+    if options.workdir:
+        table = [*network_table(options), ""]
+        print("\n".join(table))
+        lines += table
+    if options.out:
+        from ncsn_tf.images import write_atomically
+
+        text = "\n".join(lines)
+        write_atomically(options.out, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    run_command(main)

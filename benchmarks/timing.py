@@ -1,0 +1,60 @@
+"""Times of repeated runs, and what is said of them: median and spread."""
+
+import dataclasses
+import math
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Median and spread of some values.
+
+    Attributes:
+        median: in the values' unit.
+        spread: half the distance between the quartiles over the median; None of one value.
+        count: how many values there were.
+    """
+
+    median: float
+    spread: float | None
+    count: int
+
+
+def summarize(values):
+    """The `Summary` of at least one value, all above 0."""
+    median = quantile(values, 0.5)
+    if len(values) == 1:
+        return Summary(median, None, 1)
+    distance = quantile(values, 0.75) - quantile(values, 0.25)
+    return Summary(median, distance / 2 / median, len(values))
+
+
+def quantile(values, share):
+    """The value below which a share in [0, 1] of the values lies, interpolated linearly.
+
+    Raises:
+        ValueError: without values.
+    """
+    if not values:
+        raise ValueError("no values to summarize")
+    values = sorted(values)
+    position = share * (len(values) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (position - low)
+
+
+def repeat(function, seconds, least=3, clock=time.perf_counter):
+    """Call a function until the seconds are over, and at least `least` times.
+
+    Returns:
+        the seconds of each call.
+    """
+    times = []
+    start = before = clock()
+    while len(times) < least or before - start < seconds:
+        function()
+        now = clock()
+        times.append(now - before)
+        before = now
+    return times

@@ -1,0 +1,41 @@
+"""A run's own training step on synthetic images, for the measurements that need one."""
+
+import tensorflow as tf
+
+from ncsn_tf.state import TrainingState
+from ncsn_tf.step import TrainingStep
+
+
+class SyntheticTraining:
+    """`TrainingStep` on one fixed batch of uniform noise, each replica's share on its device.
+
+    Args:
+        config: the run's `Config`.
+        strategy: the distribution strategy.
+    """
+
+    def __init__(self, config, strategy):
+        config.check_replicas(strategy.num_replicas_in_sync)
+        self.state = TrainingState(config, strategy)
+        self.step_fn = TrainingStep(self.state, config, strategy)
+        share = config.batch_size // strategy.num_replicas_in_sync
+        self.images = strategy.experimental_distribute_values_from_function(
+            lambda context: tf.random.stateless_uniform(
+                [share, *config.image_shape], [context.replica_id_in_sync_group, 0]
+            )
+        )
+
+    def trace(self):
+        """Build the step's graph, without running it. Returns its GraphDef."""
+        return self.step_fn.run.get_concrete_function(self.images).graph.as_graph_def()
+
+    def step(self, images=None):
+        """One step, to its end; on the fixed batch, or on the one given."""
+        self.step_fn.run(self.images if images is None else images)
+        self.state.step.numpy()  # waits for the device
+
+    def check(self):
+        """Raise a ValueError if steps were skipped: those did not do the whole work."""
+        skipped = int(self.state.skipped_steps.numpy())
+        if skipped:
+            raise ValueError(f"{skipped} steps were not finite: their times mean nothing")
