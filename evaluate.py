@@ -16,9 +16,9 @@ The same --bits_per_dim command again continues where it was interrupted."""
 def main(argv):
     options = parse_options(argv, EvaluateOptions, SUMMARY)
     options.validate()
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_sampling
 
-    start_tensorflow()
+    start_for_sampling(options.batch_size)
     evaluate(options)
 
 

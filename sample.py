@@ -32,9 +32,10 @@ def _strategy(options):
     """None when a server draws: then TensorFlow is not started, and no device is taken."""
     if options.server:
         return None
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_sampling
 
-    return start_tensorflow(options.num_virtual_devices)
+    num_images = min(options.batch_size, options.num_samples or options.batch_size)
+    return start_for_sampling(num_images, options.num_virtual_devices)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ command again resumes the run. Curves: tensorboard --logdir runs"""
 
 def main(argv):
     config = parse_config(argv, SUMMARY)
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_training
 
-    strategy = start_tensorflow(config.num_virtual_devices, config.deterministic)
+    strategy = start_for_training(config)
     from ncsn_tf.training import train
 
     state = train(config, strategy)

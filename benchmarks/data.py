@@ -17,9 +17,9 @@ def measure(request):
         its number. step_seconds: of steps on a batch that is there. fed_seconds: of steps that
         first take their batch.
     """
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_training
 
-    strategy = start_tensorflow()
+    strategy = start_for_training(request.config)
     from benchmarks.training import SyntheticTraining
     from ncsn_tf.data import training_batches
     from ncsn_tf.sources import run_source

@@ -15,25 +15,31 @@ _MIB = 2**20
 def gemm_rate(seconds=1.0, size=GEMM_SIZE):
     """GFLOP/s of float32 products of two size x size matrices: 2 * size^3 operations each.
 
-    The median of many products, measured on TensorFlow's default device. Products are queued until
-    a run takes a twentieth of a second, so that the wait for a fast device's answer counts little.
+    The median of many runs, measured on TensorFlow's default device. A run is as many products as
+    there are cores, side by side: so all cores are busy also where each product may use only one.
+    They are queued until a run takes a twentieth of a second, so that the wait for a fast device's
+    answer counts little.
     """
     import tensorflow as tf
 
-    a = tf.random.stateless_uniform([size, size], [1, 2])
-    b = tf.random.stateless_uniform([size, size], [3, 4])
+    width = _cores()
+    factors = [tf.random.stateless_uniform([size, size], [1, i]) for i in range(width + 1)]
+
+    @tf.function(autograph=False)
+    def side_by_side(b, *others):
+        return tf.add_n([tf.matmul(a, b)[0, 0] for a in others])
 
     count = 1
 
     def products():
         for _ in range(count):
-            c = tf.matmul(a, b)
-        return float(c[0, 0])  # waits for the last one
+            c = side_by_side(*factors)
+        return float(c)  # waits for the last one
 
     products()
     while min(repeat(products, 0.0, least=2)) < 0.05:
         count *= 2
-    return 2e-9 * size**3 * count / quantile(repeat(products, seconds), 0.5)
+    return 2e-9 * size**3 * width * count / quantile(repeat(products, seconds), 0.5)
 
 
 def resident_memory():
@@ -66,15 +72,18 @@ def describe():
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": _cores(),
         "load_average_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
         "python": platform.python_version(),
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
     }
+
+
+def _cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor():

@@ -13,9 +13,9 @@ def measure(request):
         after_import: MiB with TensorFlow and the package imported. after_build: with the weights
         too. peak: the most until the last step was done.
     """
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_training
 
-    strategy = start_tensorflow(request.config.num_virtual_devices)
+    strategy = start_for_training(request.config)
     from benchmarks.training import SyntheticTraining
 
     after_import = resident_memory()

@@ -50,6 +50,12 @@ def _devices(default):
     return _list(default, "virtual CPU devices; 0 leaves the CPU whole")
 
 
+def _pytorch():
+    return option(
+        False, "also the same network in PyTorch (requirements-pytorch.txt), in turns", "compared"
+    )
+
+
 def _seconds(default):
     return option(default, "time for one measurement", "time", above=0)
 
@@ -125,6 +131,7 @@ class TrainOptions(Options):
     ema_decay: str = _list("0", "decay of the averaged weights; 0 is off")
     num_virtual_devices: str = _devices("0")
     onednn: str = _onednn()
+    pytorch: bool = _pytorch()
     seconds: float = _seconds(10.0)
     repeats: int = _repeats()
 
@@ -137,6 +144,7 @@ class SampleOptions(Options):
     batch_sizes: str = _batch_sizes("4,16")
     precision: str = _precision()
     onednn: str = _onednn()
+    pytorch: bool = _pytorch()
     seconds: float = _seconds(10.0)
     repeats: int = _repeats(1)
 

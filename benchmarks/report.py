@@ -38,6 +38,8 @@ _SPEED = [
     ("share", "share", _percent),
     ("reference_share", "reference", _percent),
     ("over_reference", "ratio", "{:.2f}".format),
+    ("program", "program", str),
+    ("over_pytorch", "times PyTorch", "{:.2f}".format),
 ]
 _PEAK = ("peak_memory", "peak", _mib)
 _NODES = ("graph_nodes", "graph nodes", "{:,}".format)
@@ -94,7 +96,8 @@ COLUMNS = {
 }
 LEGENDS = {
     "train": "share: GFLOP/s over the mean of the GEMM rates (2048^3, float32, GFLOP/s); "
-    "reference: the reference implementation's share (given, not measured); ratio: of the two",
+    "reference: the reference implementation's share (given, not measured); ratio: of the two; "
+    "times PyTorch: its seconds in this run over ours",
     "sample": "seconds: of a network evaluation, called from Python; overhead: of a Langevin step "
     "inside the compiled chain over it; the other columns are those of train",
     "startup": "seconds from the start of the process; the reference's training starts in "

@@ -48,6 +48,26 @@ def sample_rows(case, results):
     ]
 
 
+def pytorch_rows(case, results):
+    """One row: the same work in PyTorch."""
+    speed = _speed("pytorch", case, results, "seconds", results[0]["gflop"])
+    return [
+        {
+            "program": "PyTorch",
+            **speed,
+            "peak_memory": max(result["peak_memory"] for result in results),
+        }
+    ]
+
+
+def compare_with_pytorch(cases):
+    """Give each case that PyTorch's follows the times that it is as fast."""
+    for ours, theirs in zip(cases, cases[1:], strict=False):
+        if theirs["rows"] and theirs["rows"][0].get("program") and ours["rows"]:
+            row = ours["rows"][0]
+            row["over_pytorch"] = theirs["rows"][0]["seconds"] / row["seconds"]
+
+
 def startup_rows(case, results):
     """One row: the marks of a start, each in seconds from the start of the process."""
     names = results[0]["marks"]
@@ -161,6 +181,7 @@ def _median(results, key):
 ROWS = {
     "train": train_rows,
     "sample": sample_rows,
+    "pytorch": pytorch_rows,
     "startup": startup_rows,
     "memory": memory_rows,
     "data": data_rows,

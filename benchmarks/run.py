@@ -65,7 +65,10 @@ def jobs(name, chosen, folder, say):
             yield Job(name, case, parameters)
     else:
         parameters = {"seconds": chosen.seconds} if hasattr(chosen, "seconds") else {}
-        yield from (Job(name, case, parameters) for case in cases)
+        for case in cases:
+            yield Job(name, case, parameters)
+            if getattr(chosen, "pytorch", False):
+                yield Job("pytorch", case, {**parameters, "work": name})
 
 
 def _named(case, start):
@@ -118,7 +121,7 @@ def run(name, chosen, say=lambda line: None):
                 except UserError as error:
                     notes[index] = f"failed: {error}"
                     say(notes[index])
-    return {
+    measured = {
         "measurement": name,
         "machine": about,
         "flags": dataclasses.asdict(chosen),
@@ -126,13 +129,15 @@ def run(name, chosen, say=lambda line: None):
             {
                 "settings": job.case.settings,
                 "note": note,
-                "rows": [] if note else rows.ROWS[name](job.case, results),
+                "rows": [] if note else rows.ROWS[job.module](job.case, results),
                 "config": dataclasses.asdict(job.case.config),
                 "results": results,
             }
             for job, note, results in zip(planned, notes, answers, strict=True)
         ],
     }
+    rows.compare_with_pytorch(measured["cases"])
+    return measured
 
 
 def write_json(results, path):

@@ -13,14 +13,17 @@ def measure(request):
         chain. chain_steps: its length. gflop: counted operations of one evaluation of the batch.
         gemm_before, gemm_after: GFLOP/s. peak_memory: MiB.
     """
+    from ncsn_tf.config import PARALLEL_TILES
     from ncsn_tf.runtime import start_tensorflow
 
-    start_tensorflow()
+    # As samples are drawn: in tiles, some at once. Here the batch is as many of them.
+    start_tensorflow(parallel_parts=min(PARALLEL_TILES, request.config.batch_size))
     import tensorflow as tf
 
     from benchmarks import operations
+    from ncsn_tf.compat import read_weights
     from ncsn_tf.langevin import AnnealedLangevin
-    from ncsn_tf.sampling import Rows
+    from ncsn_tf.sampling import Rows, in_tiles
     from ncsn_tf.schedule import geometric_sigmas
     from ncsn_tf.state import build_network
 
@@ -33,10 +36,13 @@ def measure(request):
     x = langevin.start(seeds, config.image_shape)
     rows = Rows.fill(seeds, config.step_lr, config.num_steps_each)
 
-    network_fn = tf.function(lambda x, labels: network(x, labels), autograph=False)
-    chain_fn = tf.function(
-        lambda x, rows, stop: langevin.advance(network, x, rows, 0, stop), autograph=False
-    )
+    tile = -(-config.batch_size // PARALLEL_TILES)
+    network_fn = tf.function(lambda x, labels: in_tiles(network, tile, x, labels), autograph=False)
+
+    @tf.function(autograph=False)
+    def chain_fn(x, rows, stop):
+        score_fn = read_weights(network)
+        return in_tiles(lambda x, rows: langevin.advance(score_fn, x, rows, 0, stop), tile, x, rows)
 
     def evaluate():
         network_fn(x, labels).numpy()

@@ -143,10 +143,11 @@ class Bench:
             with as many samples of other seeds than those that are returned.
         count, seed: samples for each row, the first one's seed.
         clip: whether samples are clipped to [0, 1].
+        jumps: whether the score jumps between levels, see `flow.ProbabilityFlow`.
     """
 
-    def __init__(self, score_fn, sigmas, shape, targets, count, seed, clip):
-        self.score_fn, self.sigmas, self.shape = score_fn, sigmas, shape
+    def __init__(self, score_fn, sigmas, shape, targets, count, seed, clip, jumps=False):
+        self.score_fn, self.sigmas, self.shape, self.jumps = score_fn, sigmas, shape, jumps
         self.targets, self.count, self.seed, self.clip = targets, count, seed, clip
 
     def results(self, evaluations):
@@ -156,28 +157,32 @@ class Bench:
         from ncsn_tf.sde import PredictorCorrector
 
         last = float(self.sigmas[-1]) ** 2
-        ald, cas, pc = (
-            self._compiled(kind(self.sigmas))
+        chains = [
+            kind(self.sigmas)
             for kind in (AnnealedLangevin, ConsistentAnnealing, PredictorCorrector)
-        )
-        for steps in self._steps_each(evaluations, 1):
+        ]
+        ald, cas, pc = (self._compiled(chain) for chain in chains)
+        ald_steps, cas_steps, pc_steps = (self._steps_each(evaluations, chain) for chain in chains)
+        for steps in ald_steps:
             yield self._best("ald", ald, steps, [last * size for size in ALD_STEPS])
-        for steps in self._steps_each(evaluations, 1):
+        for steps in cas_steps:
             lowest, highest = consistent_step_range(self.sigmas, steps)
             sizes = [lowest * size for size in CAS_STEPS if lowest * size < highest]
             yield self._best("cas", cas, steps, sizes)
-        for steps in self._steps_each(evaluations, 2):
+        for steps in pc_steps:
             samples, count = pc(self._seeds(0), 0.0, steps)
             yield Result("pc", samples, count, "snr 0.16")
         for tolerance in TOLERANCES:
-            ode = self._compiled(ProbabilityFlow(self.sigmas, rtol=tolerance, atol=tolerance))
+            flow = ProbabilityFlow(self.sigmas, rtol=tolerance, atol=tolerance, jumps=self.jumps)
+            ode = self._compiled(flow)
             samples, count = ode(self._seeds(0), 0.0, 1)
             yield Result("ode", samples, count, f"tolerance {tolerance:g}")
 
-    def _steps_each(self, evaluations, evaluations_a_step):
-        """Steps a level for each number of evaluations, at least one, none twice."""
-        levels = len(self.sigmas) * evaluations_a_step
-        return sorted({max(1, round(number / levels)) for number in evaluations})
+    def _steps_each(self, evaluations, chain):
+        """Steps a level with which a chain is nearest to each number of evaluations."""
+        first, second = (chain.num_evaluations(steps) for steps in (1, 2))
+        steps = (1 + round((number - first) / (second - first)) for number in evaluations)
+        return sorted({max(1, count) for count in steps})
 
     def _seeds(self, part):
         import numpy as np
@@ -247,7 +252,7 @@ def network_table(options):
 
     from ncsn_tf import checkpoints
     from ncsn_tf.data import load_pixels
-    from ncsn_tf.schedule import geometric_sigmas
+    from ncsn_tf.samplers import make_sigmas, score_jumps
     from ncsn_tf.sources import run_source
 
     network, config, step, _ = checkpoints.load_network(
@@ -260,8 +265,17 @@ def network_table(options):
 
     count = options.num_samples
     test, train = images("test", 2000), images("train", 10 * count)
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels).numpy()
-    bench = Bench(network, sigmas, config.image_shape, train[:2000], count, options.seed, clip=True)
+    sigmas = make_sigmas(config).numpy()
+    bench = Bench(
+        network,
+        sigmas,
+        config.image_shape,
+        train[:2000],
+        count,
+        options.seed,
+        clip=True,
+        jumps=score_jumps(config),
+    )
     # Other training images than those that chose the step sizes do not exist in a small data set.
     parts = [train[start : start + count] for start in range(0, len(train) - count + 1, count)]
     lines = [f"{config.dataset}, {config.model}, {config.features} features, step {step}", ""]

@@ -27,7 +27,7 @@ def measure(request):
     parameters = request.parameters
     path = Path(parameters["export"])
     batching = BatchingParameters.parse(
-        (path / "assets.extra" / "batching_params.pbtxt").read_text(encoding="utf-8")
+        (path / "batching_params.pbtxt").read_text(encoding="utf-8")
     )
     session = tf.compat.v1.Session(graph=tf.Graph())
     started = time.perf_counter()

@@ -2,7 +2,8 @@
 
 Not the TF Serving binary: no network, no gRPC, no encoding of requests. What is the same is the
 work: one run of the SavedModel's session for each request, by a limited number of threads; or one
-for each merged batch, by one thread, with the batching parameters of the export.
+for each merged batch, by one thread (as in serving/batching.config), with the batching parameters
+of the export.
 """
 
 import dataclasses

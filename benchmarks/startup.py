@@ -17,9 +17,9 @@ def measure(request):
 
 
 def _training(request):
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_training
 
-    strategy = start_tensorflow(request.config.num_virtual_devices)
+    strategy = start_for_training(request.config)
     from benchmarks import operations
     from benchmarks.training import SyntheticTraining
 

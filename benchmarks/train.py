@@ -13,9 +13,9 @@ def measure(request):
         first step. gflop: counted operations of one step. gemm_before, gemm_after: GFLOP/s.
         peak_memory: MiB. graph_nodes.
     """
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.runtime import start_for_training
 
-    strategy = start_tensorflow(request.config.num_virtual_devices)
+    strategy = start_for_training(request.config)
     from benchmarks import operations
     from benchmarks.training import SyntheticTraining
 

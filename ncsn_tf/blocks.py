@@ -152,7 +152,9 @@ class ResidualBlock(Block):
         h = self.stage2(self.stage1(x, labels), labels)
         if self.pools:
             h, x = functional.mean_pool(h), functional.mean_pool(x)
-        return h + (x if self.shortcut is None else self.shortcut(x))
+        if self.shortcut is not None:
+            x = functional.barrier(self.shortcut(x))
+        return functional.barrier(h) + x
 
     def get_config(self):
         return {**super().get_config(), "dilation": self.dilation, "first": self.first}

@@ -10,6 +10,8 @@ from ncsn_tf.command_line import parse_options, run_command
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.options import option
 
+_TESTED_LEVELS = 10
+
 SUMMARY = """\
 Train a classifier on the images of a run's data set, perturbed over the run's noise levels:
 
@@ -84,25 +86,46 @@ def train(source, config, options, on_step=None):
     return classifier
 
 
-def accuracies(classifier, source, config, num_images=1000):
-    """The share of images that are classified right at each noise level: list [L]."""
+def accuracies(classifier, source, batch_size, num_images=1000, on_batch=None):
+    """The share of images that are classified right at noise levels from the first to the last.
+
+    Args:
+        classifier: a `NoisyClassifier`.
+        source: a `data.Source` with labels.
+        batch_size: images at a time.
+        num_images: about how many images: whole batches, no image twice.
+        on_batch: called after each batch with how many there are of all levels together.
+
+    Returns:
+        {sigma: share}, of ten levels spread over the ladder, or all if there are fewer.
+    """
     import numpy as np
     import tensorflow as tf
 
     from ncsn_tf.data import training_batches
     from ncsn_tf.random import Stream, normal
 
-    size = min(num_images, source.num_examples)
-    (images, classes), *_ = training_batches(
-        source, batch_size=size, seed=0, with_labels=True
-    ).take(1)
-    seeds = tf.range(size, dtype=tf.int64)
-    shares = []
-    for level, sigma in enumerate(classifier.sigmas):
+    size = min(batch_size, source.num_examples)
+    num_batches = max(1, min(num_images, source.num_examples) // size)
+    sigmas = classifier.sigmas
+    levels = np.linspace(0, len(sigmas) - 1, min(_TESTED_LEVELS, len(sigmas))).round().astype(int)
+
+    @tf.function(autograph=False)
+    def count_right(images, classes, first, level, sigma):
+        seeds = first + tf.range(size, dtype=tf.int64)
         noise = normal(seeds, images.shape[1:], Stream.PERTURBATION, (level, 0))
         logits = classifier(images + sigma * noise, tf.fill([size], level))
-        shares.append(float(np.mean(tf.argmax(logits, axis=1).numpy() == classes.numpy())))
-    return shares
+        return tf.math.count_nonzero(tf.argmax(logits, axis=1) == classes)
+
+    right = dict.fromkeys(levels.tolist(), 0)
+    batches = training_batches(source, batch_size=size, seed=0, with_labels=True)
+    for index, (images, classes) in enumerate(batches.take(num_batches)):
+        for level in right:
+            place = (tf.constant(value) for value in (np.int64(index * size), level, sigmas[level]))
+            right[level] += int(count_right(images, classes, *place))
+            if on_batch is not None:
+                on_batch(num_batches * len(right))
+    return {float(sigmas[level]): count / (num_batches * size) for level, count in right.items()}
 
 
 def perturbed(images, index, seed, sigmas, config):
@@ -126,9 +149,11 @@ def main(argv):
     start_tensorflow()
     from tqdm import tqdm
 
-    from ncsn_tf import checkpoints, noisy_classifier
+    from ncsn_tf import checkpoints, noisy_classifier, outputs
 
     run_dir = Path(options.workdir).expanduser() if options.workdir else checkpoints.newest_run()
+    out = Path(options.out).expanduser() if options.out else run_dir / "classifier.npz"
+    outputs.check_place(out)
     config = checkpoints.saved_config(checkpoints.latest(run_dir))
     if config.image_size < 8:
         raise ConfigError(
@@ -143,12 +168,17 @@ def main(argv):
                 bar.set_postfix(loss=f"{loss():.3f}")
 
         classifier = train(source, config, options, on_step)
-    shares = accuracies(classifier, test, config)
-    listed = ", ".join(f"{share:.3f}" for share in shares)
-    print(f"Accuracy on test images, from the largest noise level to the smallest: {listed}")
-    out = Path(options.out).expanduser() if options.out else run_dir / "classifier.npz"
     noisy_classifier.save(out, classifier)
     print(f"Wrote {out}")
+    with tqdm(desc="testing", disable=None, unit="batch") as bar:
+
+        def on_batch(total):
+            bar.total = total
+            bar.update()
+
+        shares = accuracies(classifier, test, options.batch_size, on_batch=on_batch)
+    listed = ", ".join(f"{share:.0%} at {sigma:.2g}" for sigma, share in shares.items())
+    print(f"Test images classified right, by noise level: {listed}")
 
 
 def _load(split, config, options):

@@ -13,9 +13,11 @@ import numpy as np
 
 from ncsn_tf import contract
 from ncsn_tf.errors import UserError
+from ncsn_tf.options import show
 from ncsn_tf.transport import CAN_PASS, Kind, RequestError
 
 LONGEST_PAUSE = 30.0  # seconds
+_SHORTEST_WAIT = 0.1  # seconds before a server that is loading is asked again
 # Room for the rest of a message below 4 MB, gRPC's default limit, which a proxy may have kept.
 _MESSAGE_BYTES = 4 * 2**20 - 2**16
 # How the server's batching refuses a request above its max_batch_size.
@@ -51,6 +53,7 @@ class Client:
         jitter: a random number in [0, 1).
 
     Raises:
+        ConfigError: a step size that is none in float32.
         UserError: the server cannot be reached, has no such model or version, failed to load it,
             or its signatures are not those of a sampler; one line.
     """
@@ -73,6 +76,8 @@ class Client:
         has_settings = num_steps_each is not None or step_lr is not None
         self._signature = contract.SETTINGS if has_settings else transport.pixels_signature
         self._output = transport.settings_output if has_settings else transport.pixels_output
+        if step_lr is not None:
+            contract.float32_step_lr(step_lr)
         self._retries = retries
         self._backoff = backoff
         self._sleep = self._closed.wait if sleep is None else sleep
@@ -82,7 +87,13 @@ class Client:
         self._server_limit = math.inf
         self.num_retried = 0
         self.version = self._wait_for_version(version)
-        self._image_shape = self._check_signatures()
+        found = self._check_signatures()
+        self._image_shape = _image_shape(found)
+        # Exports of before it was there do not tell the steps that they take.
+        tells_steps = (
+            num_steps_each is not None and contract.STEPS in found[self._signature].outputs
+        )
+        self._outputs = (self._output, contract.STEPS) if tells_steps else (self._output,)
 
     def images(self, seeds):
         """uint8 [len(seeds), H, W, C] for int64 seeds. Threads may share the client.
@@ -104,13 +115,16 @@ class Client:
     def _request(self, seeds):
         inputs = contract.inputs(self._signature, seeds, **self._settings)
         try:
-            answer = self._call(
-                self._transport.predict, self.version, self._signature, inputs, self._output
+            answers = self._call(
+                self._transport.predict, self.version, self._signature, inputs, self._outputs
             )
         except RequestError as error:
             if error.kind is Kind.NOT_FOUND:
                 raise self._error(f"unloaded version {self.version} meanwhile: {error}") from None
             raise
+        if contract.STEPS in answers:
+            self._check_steps(answers[contract.STEPS])
+        answer = answers[self._output]
         if self._output == "image_bytes":
             answer = self._decoded(answer)
         expected = (len(seeds), *(self._image_shape or answer.shape[1:]))
@@ -171,7 +185,7 @@ class Client:
                     f"is still loading version {coming[0]} after "
                     f"--deadline={self._transport.deadline:g} seconds"
                 )
-            self._sleep(self._pause(attempt))
+            self._sleep(max(self._pause(attempt), _SHORTEST_WAIT))
 
     def _states(self):
         try:
@@ -182,16 +196,21 @@ class Client:
             raise
 
     def _check_signatures(self):
-        """The shape of an image, (H, W, C), where the metadata tell it, else None."""
+        """{name: Signature} of the version, which can do what is asked of it."""
         found = self._call(self._transport.signatures, self.version)
         wrong = contract.mismatch(self._signature, found)
         if wrong:
             raise self._error(f"runs version {self.version}, which is no such sampler: {wrong}")
-        for signature in found.values():
-            shape = signature.outputs["image"].shape if "image" in signature.outputs else None
-            if shape is not None and len(shape) == 4 and None not in shape[1:]:
-                return shape[1:]
-        return None
+        return found
+
+    def _check_steps(self, taken):
+        asked = self._settings["num_steps_each"]
+        for steps in np.unique(taken):
+            if steps != asked:
+                raise self._error(
+                    f"takes {steps} steps a level, not {show('num_steps_each', asked)}: ask for no "
+                    "more, or export with a larger --max_steps_each"
+                )
 
     def _decoded(self, files):
         from PIL import Image, UnidentifiedImageError
@@ -213,6 +232,15 @@ class Client:
         return UserError(f"{self._transport.address} {what}")
 
 
+def _image_shape(signatures):
+    """The shape of an image, (H, W, C), where the metadata tell it, else None."""
+    for signature in signatures.values():
+        shape = signature.outputs["image"].shape if "image" in signature.outputs else None
+        if shape is not None and len(shape) == 4 and None not in shape[1:]:
+            return shape[1:]
+    return None
+
+
 def _why_not_served(versions, states):
     if not versions:
         return "has no version of the model"
@@ -224,8 +252,8 @@ def _why_not_served(versions, states):
 def in_flight(function, items, limit, cancel):
     """Yield (item, function(item)) as the calls end, in any order, `limit` of them at a time.
 
-    When a call raises, or the consumer stops early, cancel() must end the calls under way; they
-    are waited for.
+    When a call raises, no other is begun, and those that ended with it are yielded first. Then, or
+    when the consumer stops early, cancel() must end the calls under way; they are waited for.
     """
     waiting = iter(items)
     with concurrent.futures.ThreadPoolExecutor(limit) as pool:
@@ -241,9 +269,11 @@ def in_flight(function, items, limit, cancel):
                 done, _ = concurrent.futures.wait(
                     running, return_when=concurrent.futures.FIRST_COMPLETED
                 )
-                for future in done:
+                failed = [future for future in done if future.exception() is not None]
+                for future in [*(done - set(failed)), *failed]:
                     item, result = running.pop(future), future.result()
-                    submit(1)
+                    if not failed:
+                        submit(1)
                     yield item, result
         finally:
             if running:

@@ -5,6 +5,7 @@ The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addon
 """
 
 import keras
+import tensorflow as tf
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
 
@@ -13,6 +14,9 @@ KEEP_FLOAT32 = {"autocast": False} if KERAS_3 else {"experimental_autocast": Fal
 
 # TensorFlow 2.15 takes over eight minutes to compile the network with XLA for a CPU.
 XLA_ON_CPU = KERAS_3
+
+# Whether `read_weights` can read them, so that several tiles' chains run at the same time.
+TILES_AT_ONCE = KERAS_3
 
 
 def raw_variable(variable):
@@ -25,6 +29,34 @@ def raw_variables(model):
     return [raw_variable(variable) for variable in model.trainable_variables]
 
 
+def read_weights(score_fn):
+    """The score function, its networks' weights read here and not at each evaluation.
+
+    To be called while a graph is built, outside its loops. A loop whose body reads variables never
+    runs at the same time as another, so that the tiles of a batch would wait for each other. Keras
+    2 has no way to do it: there they wait.
+
+    Args:
+        score_fn: a network, or a function with an attribute `models`: the networks it uses.
+    """
+    networks = [
+        model for model in getattr(score_fn, "models", [score_fn]) if isinstance(model, keras.Model)
+    ]
+    if not TILES_AT_ONCE or not networks:
+        return score_fn
+    values = [
+        (variable, tf.convert_to_tensor(raw_variable(variable)))
+        for network in networks
+        for variable in network.variables
+    ]
+
+    def score(x, labels):
+        with keras.StatelessScope(state_mapping=values):
+            return score_fn(x, labels)
+
+    return score
+
+
 def build_optimizer(optimizer, variables):
     """Create an optimizer's variables."""
     if hasattr(optimizer, "build"):
@@ -32,6 +64,17 @@ def build_optimizer(optimizer, variables):
     else:
         # Addons' optimizers are of Keras's older class, which has no public way to do this.
         optimizer._create_all_weights(variables)
+
+
+def adam_moments(optimizer, variable):
+    """The `tf.Variable`s of Adam's first and second moment of a variable."""
+    if KERAS_3:
+        index = optimizer._get_variable_index(variable)
+    else:
+        index = optimizer._index_dict[optimizer._var_key(variable)]
+    return [
+        raw_variable(moments[index]) for moments in (optimizer._momentums, optimizer._velocities)
+    ]
 
 
 def import_addons():

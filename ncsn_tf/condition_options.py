@@ -7,6 +7,7 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.options import option, show
 
 MASKS = ("left", "right", "top", "bottom", "center", "random")
+FILL_FROM = 128  # values of a mask that mean: fill this pixel
 MODES = ("inpaint", "colorize", "super_resolve", "interpolate")
 
 
@@ -14,35 +15,45 @@ MODES = ("inpaint", "colorize", "super_resolve", "interpolate")
 class ConditionOptions:
     """What is known of the images, and where it comes from. One of `MODES` at most is given."""
 
-    inpaint: str = option(
-        "", "fill part of this picture, or of a folder or .npz of them", "condition"
+    # `Optional[X]`, which the flag parser reads, and not `X | None`.
+    inpaint: Optional[str] = option(  # noqa: UP045
+        None, "fill part of this picture, or of a folder or .npz of them", "condition"
     )
     mask: str = option(
         "right", f"part to fill: {'|'.join(MASKS)}, or a picture, white to be filled", "condition"
     )
-    colorize: str = option("", "give this picture, a folder or .npz colour", "condition")
-    super_resolve: str = option("", "enlarge this picture, a folder or .npz", "condition")
+    colorize: Optional[str] = option(  # noqa: UP045
+        None,
+        "colour a picture, a folder or .npz; grey is (R + G + B) / 3",
+        "condition",
+    )
+    super_resolve: Optional[str] = option(  # noqa: UP045
+        None, "enlarge this picture, a folder or .npz", "condition"
+    )
     factor: int = option(4, "how much --super_resolve enlarges", "condition", least=2)
     resize: bool = option(False, "crop and resize pictures of another size", "condition")
-    classifier: str = option(
-        "", "draw one class, by a file of python -m ncsn_tf.classifier", "condition"
+    classifier: Optional[str] = option(  # noqa: UP045
+        None, "draw one class, by a file of python -m ncsn_tf.classifier", "condition"
     )
-    label: Optional[int] = option(  # noqa: UP045 (a type that the flag parser reads)
+    label: Optional[int] = option(  # noqa: UP045
         None, "the class that --classifier draws", "condition", least=0
     )
     classifier_scale: float = option(1.0, "weight of the classifier", "condition", least=0)
-    interpolate: str = option(
-        "", "from the image of seed A to the noise of seed B: A,B", "condition"
+    interpolate: Optional[str] = option(  # noqa: UP045
+        None, "from the image of seed A to the noise of seed B: A,B", "condition"
     )
 
     @property
     def mode(self):
         """The one of `MODES` that is given, or None."""
-        return next((name for name in MODES if getattr(self, name)), None)
+        return next((name for name in MODES if getattr(self, name) is not None), None)
 
     def validate_condition(self):
         """Raise a ConfigError for flags that contradict each other."""
-        given = [name for name in MODES if getattr(self, name)]
+        for name in (*MODES[:3], "classifier"):
+            if getattr(self, name) == "":
+                raise ConfigError(f"{show(name, '')} must name a file")
+        given = [name for name in MODES if getattr(self, name) is not None]
         if len(given) > 1:
             raise ConfigError(
                 f"{show(given[1], getattr(self, given[1]))} cannot be used with "
@@ -56,7 +67,7 @@ class ConditionOptions:
         for name in ("label", "classifier_scale"):
             if not self.classifier and getattr(self, name) != _default(self, name):
                 raise ConfigError(f"{show(name, getattr(self, name))} needs --classifier")
-        if self.interpolate:
+        if self.interpolate is not None:
             self.interpolated_seeds()
 
     def _needs(self, name, modes):

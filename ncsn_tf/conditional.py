@@ -10,6 +10,8 @@ from ncsn_tf.langevin import AnnealedLangevin
 from ncsn_tf.random import Stream
 from ncsn_tf.sampling import column
 
+_BISECTIONS = 30  # to 1e-9 of the range of a block's numbers
+
 
 class Known(NamedTuple):
     """What is known of each image of a batch.
@@ -46,23 +48,52 @@ class Measurement:
 
     def mean(self, x):
         """The mean over each block at all its places: [B, H, W, C] -> the same shape."""
-        if self.grey:
-            x = tf.zeros_like(x) + tf.reduce_mean(x, -1, keepdims=True)
-        if self.factor > 1:
-            height, width, channels = x.shape[1:]
-            if height % self.factor or width % self.factor:
-                raise ValueError(f"factor {self.factor} must divide {height} x {width} pixels")
-            sides = (height // self.factor, self.factor, width // self.factor, self.factor)
-            blocks = tf.reshape(x, [-1, *sides, channels])
-            means = tf.reduce_mean(blocks, [2, 4], keepdims=True)
-            x = tf.reshape(tf.zeros_like(blocks) + means, [-1, height, width, channels])
-        return x
+        return self._over_blocks(tf.reduce_mean, x)
 
     def replace(self, x, known):
         """x - P x + P y. For blocks of one number the known places are y's, bit for bit."""
         # Differences of differences: TensorFlow regroups sums, not alike in every graph.
         values = x - (self.mean(x) - self.mean(known.values)) if self._averages else known.values
         return tf.where(known.places > 0.0, values, x)
+
+    def restore(self, x, known):
+        """The nearest to x with P y as measurement whose known blocks are in [0, 1].
+
+            clip(x + t, 0, 1),    t of each block such that its mean is that of y
+
+        That mean rises with t, which is found by bisection. A mean of y outside [0, 1] counts as
+        the nearer end. Blocks of one number are y's, bit for bit; unknown ones stay as they are.
+        """
+        if not self._averages:
+            return self.replace(x, known)
+        wanted = self.mean(known.values)
+
+        def halve(index, low, high):
+            middle = 0.5 * (low + high)
+            is_low = self.mean(tf.clip_by_value(x + middle, 0.0, 1.0)) < wanted
+            return index + 1, tf.where(is_low, middle, low), tf.where(is_low, high, middle)
+
+        # With the ends a block is 0 or 1 all over.
+        ends = (-self._over_blocks(tf.reduce_max, x), 1.0 - self._over_blocks(tf.reduce_min, x))
+        loop = (tf.constant(0), *ends)
+        _, _, shift = tf.while_loop(
+            lambda index, *_: index < _BISECTIONS, halve, loop, parallel_iterations=1
+        )
+        return tf.where(known.places > 0.0, tf.clip_by_value(x + shift, 0.0, 1.0), x)
+
+    def _over_blocks(self, reduce, x):
+        """A mean, maximum or minimum over each block at all its places."""
+        if self.grey:
+            x = tf.zeros_like(x) + reduce(x, -1, keepdims=True)
+        if self.factor > 1:
+            height, width, channels = x.shape[1:]
+            if height % self.factor or width % self.factor:
+                raise ValueError(f"factor {self.factor} must divide {height} x {width} pixels")
+            sides = (height // self.factor, self.factor, width // self.factor, self.factor)
+            blocks = tf.reshape(x, [-1, *sides, channels])
+            reduced = reduce(blocks, [2, 4], keepdims=True)
+            x = tf.reshape(tf.zeros_like(blocks) + reduced, [-1, height, width, channels])
+        return x
 
     @property
     def _averages(self):
@@ -73,7 +104,8 @@ class ConditionalLangevin(AnnealedLangevin):
     """Annealed Langevin dynamics of images of which a measurement is known.
 
     Before every update of level i the known part is that of the known image perturbed as the level
-    is, and at the end that of the known image:
+    is, and at the end that of the known image, with the known blocks in [0, 1]: clipping moves
+    none of their means (`Measurement.restore`).
 
         x <- x - P x + P (y + sigma_i z_y),    x <- x + a_i s(x, i) + sqrt(2 a_i) z
 
@@ -108,7 +140,7 @@ class ConditionalLangevin(AnnealedLangevin):
 
     def finish(self, score_fn, state, rows):
         x = super().finish(score_fn, state, rows)
-        return self.measurement.replace(x, rows.condition)
+        return self.measurement.restore(x, rows.condition)
 
 
 class Mixture(NamedTuple):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import sampling
+from ncsn_tf.condition_options import FILL_FROM
 from ncsn_tf.conditional import InterpolatingLangevin, Known, Measurement, Mixture
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.guidance import GuidedChain
@@ -21,7 +22,7 @@ def conditional_functions(network, config, factor=4, denoise=None, classifier=No
     * `interpolate`: seed, other_seed, share -> image_bytes, image
     * `sample_class`, with a classifier: seed, label -> image_bytes, image
 
-    Seeds are int64, images and masks are uint8; where the mask is not 0 the image is filled.
+    Seeds are int64, images and masks are uint8; where the mask is 128 or more the image is filled.
     `share`, float32, goes from the image of `seed` at 0 to the noise of `other_seed` at 1, a
     quarter turn; `label` is int32. Outside their range both are moved to its nearest end. The chain
     has the run's settings. No value of an input fails, and whatever it is merged with, a row
@@ -61,7 +62,7 @@ def conditional_functions(network, config, factor=4, denoise=None, classifier=No
         return tf.ones([tf.size(seed), size, size, 1])
 
     def inpaint(seed, image, mask):
-        places = tf.cast(tf.equal(mask, 0), tf.float32)
+        places = tf.cast(mask < FILL_FROM, tf.float32)
         return completed(seed, _to_float(image), places, Measurement())
 
     def colorize(seed, image):

@@ -100,7 +100,7 @@ class Interpolation:
 
     def __init__(self, options, config):
         self._own, self._other = options.interpolated_seeds()
-        self._count = options.num_samples
+        self._count = options.count()
         self.chain = InterpolatingLangevin(make_sigmas(config), config.denoise)
 
     def rows(self, seeds):

@@ -20,6 +20,10 @@ from ncsn_tf.options import check_options, option, show, show_value
 DEPTHS = {"base": 2, "deeper": 4, "deepest": 8}
 # The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
 LARGEST_EXACT = 256
+# Training images in the network at once on a CPU: enough for fast convolutions, few enough for the
+# activations to stay in the cache. And how many such tiles are computed at the same time.
+CPU_TILE = 8
+PARALLEL_TILES = 2
 
 _data = functools.partial(option, group="data")
 _network = functools.partial(option, group="network")
@@ -76,9 +80,8 @@ class Config:
         "annealed Langevin, consistent, predictor-corrector, ODE",
         choices=("ald", "cas", "pc", "ode"),
     )
-    step_lr: float = _sampling(
-        2e-5, "step size of ald and cas at the smallest noise level", above=0
-    )
+    step_lr: float = _sampling(2e-5, "step size of ald at the smallest noise level", above=0)
+    cas_step_lr: float = _sampling(0.0, "that of cas; 0 is 1.5 times its smallest", least=0)
     num_steps_each: int = _sampling(100, "steps at each noise level, but for ode", least=1)
     denoise: bool = _sampling(False, "end with one noise-free denoising step")
     snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
@@ -88,7 +91,14 @@ class Config:
         "how pc moves between levels",
         choices=("reverse", "ancestral", "none"),
     )
+    corrector: str = _sampling(
+        "ald",
+        "step of pc's corrector: by sigma, or by norms",
+        choices=("ald", "langevin"),
+    )
     ode_tolerance: float = _sampling(1e-5, "relative and absolute tolerance of ode", above=0)
+    ode_rtol: float = _sampling(0.0, "relative one alone; 0 is --ode_tolerance", least=0)
+    ode_atol: float = _sampling(0.0, "absolute one alone; 0 is --ode_tolerance", least=0)
     sampling_tile: int = _sampling(
         8, "images in the network at once; decides the last bits", least=1
     )
@@ -103,6 +113,7 @@ class Config:
     keep_checkpoints: int = _run(5, "checkpoints kept", least=1)
     num_virtual_devices: int = _run(0, "virtual CPU devices; 0 leaves the CPU whole", least=0)
     deterministic: bool = _run(False, "bit-reproducible operations, slower")
+    training_tile: int = _run(0, "images in the network at once; 0 suits the device", least=0)
     jit_compile: bool = _run(False, "compile the training step with XLA")
     recompute: bool = _run(False, "less memory for large images, a third more work")
     steps_per_execution: int = _run(1, "training steps in one call of the device", least=1)
@@ -166,6 +177,26 @@ class Config:
                 f"{show('batch_size', self.batch_size)} cannot be split evenly over "
                 f"{num_replicas} replicas; use a multiple of {num_replicas}"
             )
+
+        tile = self.training_tile
+        share = self.batch_size // num_replicas
+        if tile and share % min(tile, share):
+            raise ConfigError(
+                f"{show('training_tile', tile)} must divide the {share} images of a replica's batch"
+            )
+
+    def tile_of(self, size, on_cpu):
+        """How many of a replica's `size` training images pass through the network together.
+
+        What `training_tile` says. When that is 0: all of them on an accelerator, with XLA, and
+        where they are fewer than 16; else on a CPU eight, or the next smaller divisor down to four.
+        """
+        if self.training_tile:
+            return min(self.training_tile, size)
+        if not on_cpu or self.jit_compile or size < 2 * CPU_TILE:
+            return size
+        divisors = range(CPU_TILE, CPU_TILE // 2 - 1, -1)
+        return next((tile for tile in divisors if size % tile == 0), size)
 
     @property
     def image_shape(self):

@@ -8,6 +8,9 @@ import dataclasses
 
 import numpy as np
 
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.options import show
+
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
@@ -40,6 +43,7 @@ _IMAGE_BYTES = {"image_bytes": Tensor("string")}
 PNG = "serving_default"
 PIXELS = "sample_uint8"
 SETTINGS = "sample"
+STEPS = "steps_per_level"  # also an output of `sample`: what became of the input
 EXPECTED = {
     PNG: Signature(_SEED, _IMAGE_BYTES),
     PIXELS: Signature(_SEED, _IMAGE),
@@ -68,12 +72,27 @@ def inputs(name, seeds, num_steps_each=None, step_lr=None):
     """The inputs of signature `name` for the seeds: {input: array [len(seeds)]}.
 
     A setting that is None is left to the export, which takes 0 to mean its own.
+
+    Raises:
+        ConfigError: a step size that float32 would make another, 0 or infinite.
     """
     arrays = {"seed": np.asarray(seeds, np.int64)}
     if name == SETTINGS:
         arrays["steps_per_level"] = np.full(len(seeds), num_steps_each or 0, np.int32)
-        arrays["step_lr"] = np.full(len(seeds), step_lr or 0.0, np.float32)
+        step_lr = 0.0 if step_lr is None else float32_step_lr(step_lr)
+        arrays["step_lr"] = np.full(len(seeds), step_lr, np.float32)
     return arrays
+
+
+def float32_step_lr(step_lr):
+    """The step size as the export takes it; a ConfigError where that would be 0 or infinite."""
+    with np.errstate(over="ignore", under="ignore"):
+        value = np.float32(step_lr)
+    if not 0 < value < np.inf:
+        raise ConfigError(
+            f"{show('step_lr', step_lr)} would be {value:g} to an export, which takes float32"
+        )
+    return value
 
 
 def _dtypes(tensors):

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from pathlib import Path
+from typing import Optional
 
 from ncsn_tf.chain_options import CHAIN_SETTINGS, ChainOptions
 from ncsn_tf.condition_options import MODES, ConditionOptions
@@ -11,16 +12,16 @@ from ncsn_tf.options import option, show
 from ncsn_tf.transport import Address
 
 _NEWEST = "newest"
+_NUM_SAMPLES = 25
 _DEFAULT_OUT = {"grid": "samples.png", "png": "samples", "npz": "samples.npz"}
 _OF_REQUESTS = ("step_lr", "num_steps_each")  # what an export takes with each request
-_ONLY_CHECKPOINTS = (
-    *(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS),
-    *MODES,
-    "classifier",
-    "movie",
-    "average",
+_FIXED_IN_EXPORTS = (*(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS), "average")
+_ONLY_CHECKPOINTS = (*MODES, "classifier", "movie")
+_NOT_FOR_SERVERS = (
+    *_FIXED_IN_EXPORTS,
+    *_ONLY_CHECKPOINTS,
+    *("workdir", "saved_model", "num_virtual_devices"),
 )
-_NOT_FOR_SERVERS = (*_ONLY_CHECKPOINTS, "workdir", "saved_model", "num_virtual_devices")
 _ONLY_SERVERS = ("model", "model_version", "deadline", "retries", "backoff", "in_flight")
 
 
@@ -36,7 +37,12 @@ class SampleOptions(ConditionOptions, ChainOptions):
         "", "draw from TensorFlow Serving: host:port (gRPC), http://host:port (REST)", "source"
     )
     average: bool = option(True, "the averaged weights, where the run has them", "source")
-    num_samples: int = option(25, "images to draw", "samples", least=1)
+    num_samples: Optional[int] = option(  # noqa: UP045 (a type that the flag parser reads)
+        None,
+        f"images to draw [{_NUM_SAMPLES}, or one for each picture if more]",
+        "samples",
+        least=1,
+    )
     batch_size: int = option(
         64, "images at a time, or in a request; changes no image", "samples", least=1
     )
@@ -72,21 +78,33 @@ class SampleOptions(ConditionOptions, ChainOptions):
             self._forbid(_ONLY_SERVERS, "needs --server")
         if self.saved_model:
             self._forbid(
-                _ONLY_CHECKPOINTS,
+                _FIXED_IN_EXPORTS,
                 "cannot be used with --saved_model: draw from the checkpoint, or export again",
             )
+            self._forbid(
+                _ONLY_CHECKPOINTS, "cannot be used with --saved_model: it needs a checkpoint"
+            )
         self.validate_condition()
-        if self.interpolate:
+        if self.interpolate is not None:
             self._forbid(("seed",), "cannot be used with --interpolate, which names its seeds")
-        last = self.seed + self.num_samples - 1
-        if not -(2**63) <= self.seed <= last < 2**63:
-            raise ConfigError(f"{show('seed', self.seed)} and the seeds after it must fit 64 bits")
+        self.count()
 
     def _forbid(self, names, why):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name in names and value != field.default:
                 raise ConfigError(f"{show(field.name, value)} {why}")
+
+    def count(self, num_pictures=0):
+        """How many images to draw, if there are that many pictures to complete.
+
+        Raises:
+            ConfigError: their seeds do not fit 64 bits.
+        """
+        count = self.num_samples or max(_NUM_SAMPLES, num_pictures)
+        if not -(2**63) <= self.seed <= self.seed + count - 1 < 2**63:
+            raise ConfigError(f"{show('seed', self.seed)} and the seeds after it must fit 64 bits")
+        return count
 
     @property
     def newest_export(self):
@@ -118,8 +136,16 @@ def draw(options, strategy=None):
 
     from ncsn_tf import origins, outputs
 
+    first = f"{options.seed:06d}.png" if options.format == "png" else ""
+    outputs.check_place(options.target / first)
+    if options.movie:
+        outputs.check_place(options.movie)
     origin = origins.open_origin(options, strategy)
-    seeds = options.seed + np.arange(options.num_samples, dtype=np.int64)
+    num_pictures = 0 if origin.inputs is None else len(origin.inputs)
+    count = options.count(num_pictures)
+    if count < num_pictures:
+        print(f"Completing the first {count} of {num_pictures} pictures (--num_samples)")
+    seeds = options.seed + np.arange(count, dtype=np.int64)
     output = outputs.BY_FORMAT[options.format](options.target)
     if options.format == "grid" and origin.inputs is not None:
         output = outputs.Completions(options.target, origin.inputs)

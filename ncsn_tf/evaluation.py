@@ -140,10 +140,11 @@ def measure(network, config, source, num_images, options, record):
     from tqdm import tqdm
 
     from ncsn_tf import likelihood
+    from ncsn_tf.compat import read_weights
     from ncsn_tf.data import load_pixels
-    from ncsn_tf.schedule import geometric_sigmas
+    from ncsn_tf.samplers import make_sigmas, score_jumps
 
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+    sigmas = make_sigmas(config)
     size = math.prod(config.image_shape)
 
     @tf.function(
@@ -157,7 +158,7 @@ def measure(network, config, source, num_images, options, record):
     def compute(pixels, seeds, repeat):
         counters = (repeat, 0)
         log_probs, evaluations = likelihood.log_likelihood(
-            network,
+            read_weights(network),
             likelihood.dequantize(pixels, seeds, counters),
             seeds,
             sigmas,
@@ -166,6 +167,7 @@ def measure(network, config, source, num_images, options, record):
             options.ode_tolerance,
             counters,
             tile=config.sampling_tile,
+            jumps=score_jumps(config),
         )
         return likelihood.bits_per_dim(log_probs, size), evaluations
 
@@ -187,7 +189,8 @@ def measure(network, config, source, num_images, options, record):
             if len(spoilt):
                 raise UserError(
                     f"the likelihood of image {spoilt[0]} is not finite: the scores overflow along "
-                    "its flow; try a smaller --ode_tolerance"
+                    "its flow; try a smaller --ode_tolerance, with another --out: results of "
+                    "different tolerances do not share a file"
                 )
             record.add(bits, evaluations)
             bar.update(stop - start)

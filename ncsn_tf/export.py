@@ -6,9 +6,11 @@ writes <workdir>/export/<version>/, the layout that TF Serving watches.
 """
 
 import dataclasses
+import errno
 import json
 import os
 import platform
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from ncsn_tf.options import option, show
 
 FOLDER = "export"
 METADATA = "metadata.json"
+MOST_STEPS_EACH = 1_000_000  # a table of step sizes has an entry for each number of steps
+_EXISTS = (errno.EEXIST, errno.ENOTEMPTY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ def export_run(run_dir, options=None):
 
     Raises:
         ConfigError: options that contradict each other.
-        UserError: no checkpoint, or the place cannot be written.
+        UserError: no checkpoint, no tensorflow-serving-api, or the place cannot be written.
     """
     from ncsn_tf import checkpoints
 
@@ -90,12 +94,8 @@ def save_sampler(network, config, folder, about, options=None):
     from ncsn_tf.signatures import SIGNATURES, sampler_module
 
     options = options or ExportOptions()
-    max_steps_each = options.max_steps_each or 10 * config.num_steps_each
-    if max_steps_each < config.num_steps_each:
-        raise ConfigError(
-            f"{show('max_steps_each', max_steps_each)} must be at least the chain's own "
-            f"{show('num_steps_each', config.num_steps_each)}"
-        )
+    serving_assets.check_package()
+    max_steps_each = _max_steps_each(options, config)
     for name in ("factor", "classifier", "classifier_scale"):
         value = getattr(options, name)
         if value != getattr(ExportOptions, name) and not options.conditional:
@@ -116,16 +116,18 @@ def save_sampler(network, config, folder, about, options=None):
         functions |= conditional_functions(
             network, config, options.factor, options.denoise, classifier, options.classifier_scale
         )
-    version = max(versions(folder), default=0) + 1
-    partial = Path(folder) / f".{version}.{os.getpid()}"
-    target = Path(folder) / str(version)
+    target = _next_version(folder)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{platform.node()}")
     try:
+        _remove_leftovers(folder)
         # Nobody trains an export: without the gradients it has half the operations.
         without_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, str(partial), functions, without_gradients)
-        serving_assets.write(partial, config.sampling_tile, options.max_batch_size)
+        # The probability flow takes its own steps, so that a warm-up would draw a whole image.
+        warm_up = config.sampler != "ode"
+        serving_assets.write(partial, config.sampling_tile, options.max_batch_size, warm_up)
         (partial / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-        os.rename(partial, target)
+        target = _appear(partial, target)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"the export {target} cannot be written: {error}") from None
     finally:
@@ -138,11 +140,69 @@ def versions(folder):
     return sorted(int(path.name) for path in Path(folder).glob("*") if path.name.isdecimal())
 
 
-def _versions():
-    from importlib.metadata import version
+def _max_steps_each(options, config):
+    """The most steps a level of a request; a ConfigError where they or the chain's are too many."""
+    most = min(MOST_STEPS_EACH, (2**31 - 1) // config.num_levels)  # steps are counted in int32
+    steps, max_steps = config.num_steps_each, options.max_steps_each
+    for name, value in (("num_steps_each", steps), ("max_steps_each", max_steps)):
+        if value > most:
+            raise ConfigError(
+                f"{show(name, value)} must be at most {most} in an export with "
+                f"{show('num_levels', config.num_levels)}"
+            )
+    if max_steps and max_steps < steps:
+        raise ConfigError(
+            f"{show('max_steps_each', max_steps)} must be at least the chain's own "
+            f"{show('num_steps_each', steps)}"
+        )
+    return max_steps or min(10 * steps, most)
 
-    return {name: version(name) for name in ("tensorflow", "keras", "numpy")} | {
-        "python": platform.python_version()
+
+def _next_version(folder):
+    return Path(folder) / str(max(versions(folder), default=0) + 1)
+
+
+def _appear(partial, target):
+    """Rename the finished export; to the next number if another export took its own meanwhile."""
+    while True:
+        try:
+            os.rename(partial, target)
+            return target
+        except OSError as error:
+            if error.errno not in _EXISTS:
+                raise
+        target = _next_version(target.parent)
+
+
+def _remove_leftovers(folder):
+    """Remove what exports of this machine left when they were killed."""
+    for path in Path(folder).glob(".*"):
+        match = re.fullmatch(r"\.\d+\.(\d{1,9})\.(.*)", path.name)
+        if match and match[2] == platform.node() and not _runs(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process):
+    """Whether another process with that id is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
+
+
+def _versions():
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    return {
+        "tensorflow": tf.__version__,  # whose distribution may be tensorflow-cpu
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
     }
 
 

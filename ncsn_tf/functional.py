@@ -123,7 +123,9 @@ def barrier(x):
     """x, behind an operation that TensorFlow's graph optimizer does not look through.
 
     It would merge the sum that ends a residual block with an ELU that follows, even where others
-    need the sum too; it then stops with an error message, and leaves the whole graph unmerged.
+    need the sum too; it then stops with an error message, and leaves the whole graph unmerged. And
+    it would merge a sum with the biased convolution before it into an operation that keeps the
+    addend in the kernel itself: two tiles of a batch at the same time then crash.
     """
     return tf.raw_ops.PlaceholderWithDefault(input=x, shape=x.shape)
 

@@ -27,6 +27,7 @@ class GuidedScore:
         self.classifier = classifier
         self.target = target
         self.scale = scale
+        self.models = [score_fn, classifier]
 
     def __call__(self, x, labels):
         with tf.GradientTape() as tape:

@@ -11,6 +11,7 @@ from ncsn_tf import images
 from ncsn_tf.data import evaluation_batches
 from ncsn_tf.objectives import objective_loss
 from ncsn_tf.sampler import Sampler
+from ncsn_tf.sampling import in_tiles
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.step import corrupt
 
@@ -153,15 +154,18 @@ class TestLoss:
         return float(np.mean([value.numpy() for value in values]))
 
     def _batch_loss(self, batch, index):
-        size = batch.shape[0]
-        seeds = tf.fill([size], tf.constant(~self.config.seed, tf.int64))
-        counters = (tf.range(size), index)
-        batch, labels, noise = corrupt(batch, seeds, counters, self.config)
-        return tf.reduce_mean(
-            objective_loss(
-                self.network, batch, labels, noise, self.sigmas, seeds, counters, self.config
+        config, size = self.config, batch.shape[0]
+
+        def losses(images, positions):
+            seeds = tf.fill(tf.shape(positions), tf.constant(~config.seed, tf.int64))
+            counters = (positions, index)
+            images, labels, noise = corrupt(images, seeds, counters, config)
+            return objective_loss(
+                self.network, images, labels, noise, self.sigmas, seeds, counters, config
             )
-        )
+
+        tile = config.tile_of(size, on_cpu=not tf.config.list_logical_devices("GPU"))
+        return tf.reduce_mean(in_tiles(losses, tile, batch, tf.range(size)))
 
 
 class SampleGrid:

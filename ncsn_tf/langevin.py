@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import random, sampling
@@ -74,18 +75,23 @@ class AnnealedLangevin(Chain):
 class ConsistentAnnealing(Chain):
     """Consistent annealed sampling: every step lands on the next noise level exactly.
 
-    The levels are n L points of a geometric ladder from sigma_1 to sigma_L, n = `num_steps_each`,
-    with ratio g = sigma_{k+1} / sigma_k. x_0 ~ U[0, 1), then for every level k
+    The levels are those of a geometric ladder, with n = `num_steps_each` steps from each to the
+    next: n (L - 1) + 1 points of ratio g = sigma_{k+1} / sigma_k. x_0 ~ U[0, 1), then for every
+    point k
 
         x <- x + h sigma_k^2 s(x, sigma_k) + b sigma_{k+1} z
         h = step_lr / sigma_L^2,    b = sqrt(1 - ((1 - h) / g)^2)
 
     without noise after the last. Where x - x_clean has variance sigma_k^2, it has sigma_{k+1}^2
-    afterwards. A network of discrete levels is read between them by `at_sigma`.
+    afterwards. `consistent_step_range` has the step sizes of which b is real. A network of discrete
+    levels is read between them by `at_sigma`.
 
     Source: Jolicoeur-Martineau et al. 2020 (arXiv:2009.05475), Algorithm 2; more than one step a
-    level by more levels, as in its released code.
+    level by more levels between them, as in its released code.
     """
+
+    def num_steps(self, num_steps_each):
+        return ladder_length(self.num_levels, num_steps_each)
 
     def step(self, score_fn, x, rows, index):
         sigma, following = (
@@ -105,14 +111,32 @@ def consistent_step_range(sigmas, num_steps_each):
     """The open interval of step sizes that `ConsistentAnnealing` can take: (lowest, highest).
 
     sigma_L^2 (1 - g) < step_lr < sigma_L^2 (1 + g): outside, b is not real.
+
+    Args:
+        sigmas: array [L].
+        num_steps_each: n, at least 1; a number, or an array of any shape, which the results have.
     """
-    count = len(sigmas) * num_steps_each
-    ratio = math.exp(math.log(sigmas[-1] / sigmas[0]) / max(count - 1, 1))
-    return sigmas[-1] ** 2 * (1 - ratio), sigmas[-1] ** 2 * (1 + ratio)
+    steps = np.maximum((len(sigmas) - 1) * np.asarray(num_steps_each, np.float64), 1.0)
+    last = float(sigmas[-1])
+    ratio = np.exp(math.log(last / float(sigmas[0])) / steps)
+    return last**2 * (1.0 - ratio), last**2 * (1.0 + ratio)
+
+
+def ladder_length(num_levels, num_steps_each):
+    """Points of a ladder with n steps from each of L levels to the next: n (L - 1) + 1.
+
+    Every n-th of them is a level. None at all for n = 0.
+
+    Args:
+        num_levels: L.
+        num_steps_each: n; a number, or an int32 tensor, whose shape the result has.
+    """
+    ends = tf.minimum(num_steps_each, 1) if tf.is_tensor(num_steps_each) else min(num_steps_each, 1)
+    return (num_levels - 1) * num_steps_each + ends
 
 
 def ladder_sigma(sigmas, num_steps_each, index):
-    """Level `index` of the geometric ladder of n L points from sigma_1 to sigma_L.
+    """Point `index` of the geometric ladder from sigma_1 to sigma_L, see `ladder_length`.
 
     Args:
         sigmas: array [L].
@@ -122,7 +146,7 @@ def ladder_sigma(sigmas, num_steps_each, index):
     Returns:
         float32 [B].
     """
-    last = tf.cast(tf.maximum(len(sigmas) * num_steps_each - 1, 1), tf.float32)
+    last = tf.cast(tf.maximum((len(sigmas) - 1) * num_steps_each, 1), tf.float32)
     share = tf.minimum(tf.cast(index, tf.float32) / last, 1.0)
     return sigmas[0] * tf.exp(share * math.log(sigmas[-1] / sigmas[0]))
 
@@ -143,6 +167,16 @@ def at_sigma(score_fn, sigmas):
     def score(x, sigma):
         distance = tf.abs(tf.math.log(sigma)[:, tf.newaxis] - logs)
         level = tf.argmin(distance, axis=1, output_type=tf.int32)
-        return score_fn(x, level) * column(tf.gather(sigmas, level) / sigma, x)
+        return at_level(score_fn, sigmas, x, sigma, level)
 
     return score
+
+
+def at_level(score_fn, sigmas, x, sigma, level):
+    """What level l int32 [B] says of the score at sigma [B]: s(x, l) sigma_l / sigma."""
+    return score_fn(x, level) * column(tf.gather(sigmas, level) / sigma, x)
+
+
+def level_middles(sigmas):
+    """The L - 1 noise levels, falling, at which `at_sigma` goes from one level to the next."""
+    return np.sqrt(np.asarray(sigmas[:-1], np.float64) * sigmas[1:])

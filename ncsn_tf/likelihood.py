@@ -7,11 +7,12 @@ import tensorflow as tf
 
 from ncsn_tf import random
 from ncsn_tf.config import LARGEST_EXACT
-from ncsn_tf.langevin import at_sigma
+from ncsn_tf.langevin import at_level, at_sigma, level_middles
 from ncsn_tf.losses import directional_derivatives
 from ncsn_tf.ode import ode_advance, ode_start, root_mean_square
 from ncsn_tf.random import Stream
 from ncsn_tf.sampling import in_tiles
+from ncsn_tf.schedule import static_sigmas
 
 DIVERGENCES = ("rademacher", "gaussian", "exact")
 
@@ -40,6 +41,7 @@ def log_likelihood(
     counters=(0, 0),
     prior_log_prob=None,
     tile=None,
+    jumps=False,
 ):
     """log p(x) by the instantaneous change of variables.
 
@@ -60,7 +62,7 @@ def log_likelihood(
             answer may depend on row b of x only.
         x: float32 [B, *shape]; of D elements, shape known.
         seeds: int64 [B], of each row's probes.
-        sigmas: float32 [L], L >= 2 falling noise levels.
+        sigmas: float32 [L], L >= 2 falling noise levels, known when the graph is made.
         divergence, num_probes: see `probes`.
         tolerance: relative and absolute, of a step of the ODE. float32 cannot do much with less
             than 1e-6.
@@ -68,6 +70,7 @@ def log_likelihood(
         prior_log_prob: log p_1, [B, *shape] -> [B]; None is N(1/2, sigma_1^2), as `sde.prior`.
         tile: rows that pass through the score function together, see `sampling.in_tiles`; then a
             row's result depends on its x and seed alone. None: the whole batch.
+        jumps: whether the score jumps half-way between levels, as in `flow.ProbabilityFlow`.
 
     Returns:
         `Likelihood`. A row that became not finite on its way is not finite.
@@ -78,14 +81,13 @@ def log_likelihood(
     Source: Song et al. 2021 (arXiv:2011.13456), equation 39 and appendix D.2; Grathwohl et al.
         2019 (arXiv:1810.01367), section 3.1.
     """
-    sigmas = tf.get_static_value(tf.convert_to_tensor(sigmas, tf.float32))
-    if sigmas is None or len(sigmas) < 2 or not sigmas[0] > sigmas[-1]:
-        raise ValueError("sigmas must be at least two falling noise levels, known beforehand")
+    sigmas = static_sigmas(sigmas)
+    if len(sigmas) < 2 or not sigmas[0] > sigmas[-1]:
+        raise ValueError("sigmas must be at least two falling noise levels")
     x = tf.convert_to_tensor(x, tf.float32)
     shape = tuple(x.shape[1:])
     size = math.prod(shape)
     end = math.log(sigmas[0] / sigmas[-1])
-    score_at = at_sigma(score_fn, sigmas)
     end_log_prob = prior_log_prob or (lambda x: normal_log_prob(x, 0.5, sigmas[0]))
 
     def norm(ratios):
@@ -94,21 +96,24 @@ def log_likelihood(
     def compute(x, seeds):
         directions = probes(seeds, shape, divergence, num_probes, counters)
 
-        # A function of its own, kept one: a step evaluates it six times, and to trace and optimise
-        # as many copies of the network and its gradient takes a minute.
-        @tf.function(
-            autograph=False, reduce_retracing=True, experimental_attributes={"_noinline": True}
-        )
-        def slope(time, y):  # y = (x, integral of div f / D for each probe), [B, D + M]
+        def slope(time, y, piece):  # y = (x, integral of div f / D for each probe), [B, D + M]
             sigma = sigmas[-1] * tf.exp(time)
             x = tf.reshape(y[:, :size], [-1, *shape])
+            if jumps:
+                level = len(sigmas) - 1 - piece
+                score_at = lambda x, sigma: at_level(score_fn, sigmas, x, sigma, level)  # noqa: E731
+            else:
+                score_at = at_sigma(score_fn, sigmas)
             score, traces = score_and_traces(score_at, x, sigma, directions, divergence)
             score = tf.reshape(score, [-1, size])
             return -tf.square(sigma)[:, None] * tf.concat([score, traces / size], 1)
 
         count = 1 if divergence == "exact" else num_probes
         y = tf.concat([tf.reshape(x, [-1, size]), tf.zeros([tf.shape(x)[0], count])], 1)
-        state = ode_advance(slope, ode_start(y), end, end, tolerance, tolerance, norm)
+        times = [math.log(middle / sigmas[-1]) for middle in level_middles(sigmas)[::-1]]
+        state = ode_advance(
+            slope, ode_start(y), end, end, tolerance, tolerance, norm, times if jumps else ()
+        )
         last = tf.reshape(state.y[:, :size], [-1, *shape])
         log_probs = end_log_prob(last)[:, None] + size * state.y[:, size:]
         return Likelihood(log_probs, state.evaluations)

@@ -77,10 +77,12 @@ def run(options, say=print):
     """
     import numpy as np
 
-    from ncsn_tf import checkpoints, images
+    from ncsn_tf import checkpoints, images, outputs
     from ncsn_tf.neighbor_search import Search, picture
     from ncsn_tf.sources import run_source
 
+    for path in (options.picture, options.arrays):
+        outputs.check_place(path)
     run_dir = Path(options.workdir).expanduser() if options.workdir else checkpoints.newest_run()
     checkpoint = checkpoints.latest(run_dir)
     network, config, step, is_average = checkpoints.load_network(checkpoint, options.average)
@@ -139,6 +141,8 @@ def _read_samples(path, image_shape):
 
     import numpy as np
 
+    from ncsn_tf.pictures import DAMAGED
+
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"{path} is not a file")
@@ -147,7 +151,7 @@ def _read_samples(path, image_shape):
             raise ValueError
         with np.load(file) as arrays:
             samples = arrays["images"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except DAMAGED:
         raise UserError(f"{path} is not an .npz of images: sample.py --format=npz") from None
     if samples.dtype != np.uint8 or samples.shape[1:] != image_shape or not len(samples):
         raise UserError(

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -113,7 +114,10 @@ def load(path):
     except OSError as error:
         cause = error.strerror or "not an .npz"
         raise UserError(f"classifier {path} cannot be read: {cause}") from None
-    except (ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile):
+    except (
+        *(AttributeError, EOFError, LookupError, TypeError, ValueError),
+        *(zipfile.BadZipFile, zlib.error),
+    ):
         raise UserError(
             f"{path} is not a classifier: make one with python -m ncsn_tf.classifier"
         ) from None

@@ -56,8 +56,8 @@ def root_mean_square(ratios):
     return tf.sqrt(tf.reduce_mean(tf.square(ratios), axis=list(range(1, ratios.shape.rank))))
 
 
-def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square):
-    """Integrate dy/dt = slope_fn(t, y) by the Dormand-Prince method of orders 5(4).
+def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square, jumps=()):
+    """Integrate dy/dt = slope_fn(t, y, piece) by the Dormand-Prince method of orders 5(4).
 
     Every member has its own step size, from its own error
 
@@ -67,13 +67,18 @@ def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square):
     neither does it depend on where the integration is interrupted. Steps are at least 1e-4 of the
     interval long; there the error may exceed the tolerance. A member that is not finite stays.
 
+    Steps end at the times where the right-hand side is known to jump, so that within each step it
+    is smooth.
+
     Args:
-        slope_fn: (t [B], y [B, ...]) -> dy/dt of y's shape.
+        slope_fn: (t [B], y [B, ...], piece int32 [B]) -> dy/dt of y's shape, on both ends of the
+            piece as within it. Piece k is between jumps k - 1 and k; 0 without any.
         state: `OdeState`.
         until: float32, the time that all members reach before this returns, at most `end`.
         end: float, positive, the time at which they stop.
         rtol, atol: relative and absolute tolerance.
         norm: [B, ...] -> [B], of the ratios of error and tolerance.
+        jumps: rising times between 0 and `end`.
 
     Returns:
         `OdeState`.
@@ -81,10 +86,23 @@ def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square):
     Source: Dormand & Prince 1980, "A family of embedded Runge-Kutta formulae", table 2.
     """
     axes = list(range(1, state.y.shape.rank))
+    jumps = tf.constant(jumps, tf.float32, [len(jumps)])
+    limits = tf.concat([jumps, [end]], 0)
+    # Kept one function: a step evaluates it six times, and to optimise as many copies of a network
+    # takes a minute.
+    slope_fn = tf.function(
+        slope_fn,
+        autograph=False,
+        reduce_retracing=True,
+        experimental_attributes={"_noinline": True},
+    )
+
+    def piece_at(time):
+        return tf.reduce_sum(tf.cast(time[:, None] >= jumps, tf.int32), 1)
 
     def first_slope():
         return state._replace(
-            slope=slope_fn(state.time, state.y),
+            slope=slope_fn(state.time, state.y, piece_at(state.time)),
             step=tf.fill(tf.shape(state.time), _FIRST_STEP * end),
             evaluations=state.evaluations + 1,
         )
@@ -93,12 +111,13 @@ def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square):
         return state.time < until
 
     def step(state):
-        y = state.y
-        length = tf.minimum(state.step, end - state.time)
+        y, piece = state.y, piece_at(state.time)
+        limit = tf.gather(limits, piece)
+        length = tf.minimum(state.step, limit - state.time)
         slopes = [state.slope]
         for node, weights in zip(_NODES[1:], _STAGES[1:], strict=True):
             moved = y + column(length, y) * _combine(weights, slopes)
-            slopes.append(slope_fn(state.time + node * length, moved))
+            slopes.append(slope_fn(state.time + node * length, moved, piece))
         error = column(length, y) * _combine(_ERROR, slopes)
         scale = atol + rtol * tf.maximum(tf.abs(y), tf.abs(moved))
         error = norm(error / scale)
@@ -108,18 +127,27 @@ def ode_advance(slope_fn, state, until, end, rtol, atol, norm=root_mean_square):
         length_next = tf.maximum(
             length * tf.clip_by_value(factor, _LEAST, _MOST), _SMALLEST_STEP * end
         )
+        # A step that was cut short says little of the length of the next.
+        longer = tf.maximum(length_next, tf.where(length < state.step, state.step, 0.0))
         lost = ~tf.math.is_finite(tf.reduce_sum(moved, axis=axes))
-        time = tf.where(end - state.time <= length, end, state.time + length)
+        time = tf.where(limit - state.time <= length, limit, state.time + length)
         time = tf.where(lost & accepted, end, time)
 
         def choose(taken, new, old):
             return tf.where(taken if new.shape.rank == 1 else column(taken, new), new, old)
 
         taken = accepted & under_way(state)
-        new = OdeState(moved, time, length_next, slopes[-1], state.evaluations + 6)
+        jumped = taken & (time == limit) & (limit < end)
+        slope = tf.cond(
+            tf.reduce_any(jumped),
+            lambda: choose(jumped, slope_fn(time, moved, piece_at(time)), slopes[-1]),
+            lambda: slopes[-1],
+        )
+        evaluations = state.evaluations + 6
+        new = OdeState(moved, time, longer, slope, evaluations + tf.cast(jumped, tf.int32))
         kept = state._replace(
             step=tf.where(under_way(state), length_next, state.step),
-            evaluations=tf.where(under_way(state), state.evaluations + 6, state.evaluations),
+            evaluations=tf.where(under_way(state), evaluations, state.evaluations),
         )
         return tuple(choose(taken, *pair) for pair in zip(new, kept, strict=True))
 

@@ -6,7 +6,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from ncsn_tf.compat import import_addons
+from ncsn_tf.compat import adam_moments, import_addons
 from ncsn_tf.errors import ConfigError
 
 ADDONS = "Addons>"
@@ -25,7 +25,8 @@ class Adam(keras.optimizers.Adam):
 
     Keras adds epsilon to sqrt(v) before the correction of v's bias, which makes it up to 31 times
     larger in the first steps; here epsilon shrinks with the same factor sqrt(1 - beta_2^t), so that
-    both forms agree.
+    both forms agree. The update is one operation, which reads and writes each number once; Keras
+    writes it as a dozen.
 
     Source: Kingma & Ba 2015 (arXiv:1412.6980), Algorithm 1.
     """
@@ -38,6 +39,29 @@ class Adam(keras.optimizers.Adam):
     @epsilon.setter
     def epsilon(self, value):
         self._epsilon = value
+
+    def update_step(self, gradient, variable, learning_rate=None):
+        """Move a variable along its gradient. (Keras 2 does not pass the learning rate.)"""
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        if self.amsgrad:
+            return super().update_step(
+                gradient, variable, *([] if learning_rate is None else [rate])
+            )
+        first, second = adam_moments(self, variable)
+        step = tf.cast(self.iterations, tf.float32) + 1.0
+        beta_1, beta_2 = (tf.cast(beta, tf.float32) for beta in (self.beta_1, self.beta_2))
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=first.handle,
+            v=second.handle,
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
+            lr=tf.cast(rate, tf.float32),
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),
+        )
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self._epsilon}

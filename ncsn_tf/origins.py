@@ -54,7 +54,8 @@ class _Local:
 class Checkpoint(_Local):
     """Draws with the network of a checkpoint, piece by piece.
 
-    `frames`, if not None, takes the chain of the first images, uint8 [N, H, W, C] a piece.
+    `frames`, if not None, takes the chain of the first images, uint8 [N, H, W, C] a piece, and at
+    its end these images as they are drawn: denoised, clipped, with what is known of them.
     """
 
     _condition = None
@@ -83,10 +84,13 @@ class Checkpoint(_Local):
             print(f"{self._sampler.num_evaluations} network evaluations an image")
 
     def images(self, seeds, bar):
-        known = self._sampler.num_evaluations is not None
-        yield from super().images(seeds, bar)
-        if not known:
-            print(f"{self._sampler.num_evaluations:.0f} network evaluations an image, on average")
+        counts = []
+        for batch, pictures in super().images(seeds, bar):
+            if self._sampler.evaluations is not None:
+                counts.extend(self._sampler.evaluations[: len(batch)])
+            yield batch, pictures
+        if counts:
+            print(f"{np.mean(counts):.0f} network evaluations an image, on average")
 
     def _draw(self, seeds, advance):
         from ncsn_tf.images import to_uint8
@@ -98,10 +102,13 @@ class Checkpoint(_Local):
             if keep:
                 self.frames.append(to_uint8(state()[:MOVIE_IMAGES]))
 
-        if self._condition is None:
-            return to_uint8(self._sampler.draw(seeds, on_piece))
-        seeds, condition = self._condition.rows(seeds)
-        return to_uint8(self._sampler.draw(seeds, on_piece, condition))
+        condition = ()
+        if self._condition is not None:
+            seeds, condition = self._condition.rows(seeds)
+        pictures = to_uint8(self._sampler.draw(seeds, on_piece, condition))
+        if keep:
+            self.frames.append(pictures[:MOVIE_IMAGES])
+        return pictures
 
 
 class Export(_Local):
@@ -115,7 +122,8 @@ class Export(_Local):
         has_settings = any(value is not None for value in self._settings.values())
         self._name = contract.SETTINGS if has_settings else contract.PIXELS
         folder = _export_folder(options)
-        _check_cap(folder, options.num_steps_each)
+        metadata = _metadata(folder)
+        _check_cap(folder, metadata, options.num_steps_each)
         try:
             self._model = tf.saved_model.load(str(folder))
             wrong = contract.mismatch(self._name, _signatures(self._model))
@@ -125,6 +133,9 @@ class Export(_Local):
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{folder} is not an exported sampler: {line}") from None
         print(f"Sampling from {folder}")
+        count = _num_evaluations(metadata, options.num_steps_each)
+        if count is not None:
+            print(f"{count} network evaluations an image")
 
     def _draw(self, seeds, advance):
         import tensorflow as tf
@@ -200,20 +211,39 @@ def _export_folder(options):
     return base / str(numbers[-1]) if numbers else base
 
 
-def _check_cap(folder, num_steps_each):
-    """Raise a ConfigError for more steps than the export says that it takes."""
+def _metadata(folder):
+    """What an export says of itself, a dict; empty where it says nothing."""
     from ncsn_tf.export import METADATA
 
-    if num_steps_each is None or not (folder / METADATA).is_file():
-        return
+    path = folder / METADATA
+    if not path.is_file():
+        return {}
     try:
-        most = json.loads((folder / METADATA).read_text(encoding="utf-8")).get("max_steps_each")
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / METADATA} cannot be read: {error}") from None
-    if most is not None and num_steps_each > most:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _check_cap(folder, metadata, num_steps_each):
+    """Raise a ConfigError for more steps than the export says that it takes."""
+    most = metadata.get("max_steps_each")
+    if num_steps_each is not None and most is not None and num_steps_each > most:
         raise ConfigError(
             f"{show('num_steps_each', num_steps_each)} is more than the {most} that {folder} takes"
         )
+
+
+def _num_evaluations(metadata, num_steps_each):
+    """Network evaluations of an image of an export; None where that is not known beforehand."""
+    from ncsn_tf.config import Config
+    from ncsn_tf.samplers import make_chain
+
+    try:
+        config = Config.from_json(json.dumps(metadata["config"]))
+        chain = make_chain(config)
+    except (KeyError, ConfigError):  # of a stranger's export, or another version's
+        return None
+    return chain.num_evaluations(num_steps_each or config.num_steps_each)
 
 
 def _signatures(model):

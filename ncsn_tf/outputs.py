@@ -1,8 +1,13 @@
 """What sample.py writes: one grid, single PNGs, or arrays; and movies of chains."""
 
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 
 from ncsn_tf import images
+from ncsn_tf.errors import UserError
 
 
 class Singles:
@@ -73,6 +78,24 @@ class Arrays(_Collected):
                 np.savez_compressed(file, images=pictures, seeds=seeds)
 
         images.write_atomically(self.target, write)
+
+
+def check_place(path):
+    """Raise a UserError if a file of that path cannot be written, as far as its folders tell.
+
+    For before the work: nothing is written, and folders that are missing are not made.
+    """
+    path = Path(path)
+    folder = next(filter(os.path.lexists, path.absolute().parents), path)
+    if path.is_dir():
+        cause = errno.EISDIR
+    elif not folder.is_dir():
+        cause = errno.ENOTDIR
+    elif not os.access(folder, os.W_OK | os.X_OK):
+        cause = errno.EACCES
+    else:
+        return
+    raise UserError(f"{path} cannot be written: {os.strerror(cause)}")
 
 
 def save_movie(path, frames):

@@ -1,14 +1,21 @@
 """Pictures that a user names, as arrays of the size that a network takes."""
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ncsn_tf.condition_options import MASKS
+from ncsn_tf.condition_options import FILL_FROM, MASKS
 from ncsn_tf.errors import ConfigError, UserError
 
+# What reading a damaged picture or .npz, or something else by that name, can raise.
+DAMAGED = (
+    *(AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
@@ -73,7 +80,7 @@ def load_mask(mask, size, resize=False):
         if not resize:
             raise UserError(_wrong_size(path, picture, [size]))
         picture = picture.resize((size, size), Image.Resampling.NEAREST)
-    unknown = np.asarray(picture) >= 128
+    unknown = np.asarray(picture) >= FILL_FROM
     if not unknown.any():
         raise ConfigError(f"--mask={mask} leaves nothing to fill: white is what is to be filled")
     return unknown
@@ -101,26 +108,37 @@ def _open(path):
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise UserError(f"{path} cannot be read: {cause}") from None
+    except DAMAGED:  # what Pillow stumbles over in EXIF data, mostly
+        raise UserError(f"{path} cannot be read: it, or its EXIF data, is damaged") from None
+    if picture.mode.startswith("I"):
+        return _from_16_bits(picture)
     if "A" in picture.getbands() or "transparency" in picture.info:
         is_grey = _is_grey(picture)
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
         picture = picture.convert("L" if is_grey else "RGB")
-    elif picture.mode.startswith("I"):  # 16 bits
-        values = np.clip(np.asarray(picture) / 257, 0, 255)
-        picture = Image.fromarray(np.round(values).astype(np.uint8))
     return picture.convert("L" if _is_grey(picture) else "RGB")
 
 
+def _from_16_bits(picture):
+    """A picture of 16-bit greys in 8 bits; Pillow's own conversion would make most of it white."""
+    values = np.asarray(picture)
+    pixels = np.round(np.clip(values / 257, 0, 255)).astype(np.uint8)
+    pixels[values == picture.info.get("transparency", -1)] = 255
+    return Image.fromarray(pixels)
+
+
 def _is_grey(picture):
-    return picture.mode in ("1", "L", "LA", "La", "F") or picture.mode.startswith("I")
+    return picture.mode in ("1", "L", "LA", "La", "F")
 
 
 def _arrays(path):
     try:
         with np.load(path) as arrays:
             images = arrays["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (AttributeError, TypeError):  # an .npy by another name
+        raise UserError(f"{path} cannot be read: not an .npz") from None
+    except DAMAGED as error:
         cause = getattr(error, "strerror", None) or str(error).strip("'\"").partition("\n")[0]
         raise UserError(f"{path} cannot be read: {cause}") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ncsn_tf.command_line import parse_config, run_command
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.options import show
 from ncsn_tf.reference_weights import load_reference_weights
 
 __all__ = ["load_reference_weights", "network_settings", "read_checkpoint"]
@@ -20,8 +21,8 @@ for sample.py and ncsn_tf.export. Network, width, channels and number of levels 
 weights, NCSNv2's depth and noise levels too, and its averaged weights where there are any. What
 they do not show (image size, sampling settings, noise levels of NCSN) comes from the experiment of
 the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published experiment with
-the same largest noise level, else cifar10_ncsnv2; or from --dataset, --flagfile and the flags of
-train.py.
+the same largest noise level, else cifar10_ncsnv2. The flags of train.py win over it; --flagfile
+names another experiment, and for NCSN --dataset does too.
 """
 
 _EMA_DECAY = 0.999  # of all of NCSNv2's experiments
@@ -171,9 +172,7 @@ def main(argv):
     from ncsn_tf.checkpoints import save_network
 
     settings = network_settings(checkpoint.weights, source)
-    if not any(arg.startswith(("--dataset", "--flagfile")) for arg in flags):
-        flags.insert(0, _experiment(settings))
-    config = parse_config([argv[0], *flags, f"--workdir={out}"])
+    config = _config([argv[0], *flags, f"--workdir={out}"], settings)
     decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
     config = dataclasses.replace(config, **settings, ema_decay=decay)
 
@@ -186,6 +185,33 @@ def main(argv):
         f"Wrote {out}: {network.count_params():,} {kind} of {config.model}, step "
         f"{checkpoint.step}; python sample.py --workdir={out}"
     )
+
+
+def _config(argv, settings):
+    """The settings that the flags and the experiment give, the flags first.
+
+    Raises:
+        ConfigError: besides wrong flags, NCSNv2's experiment with another data set whose image
+            size nobody said.
+    """
+    program, *flags = argv
+
+    def given(*names):
+        return any(arg.lstrip("-").partition("=")[0] in names for arg in flags)
+
+    # A data set's own flagfile is NCSN's experiment: it has the sampling settings of no NCSNv2.
+    is_second = settings["model"] == "ncsnv2"
+    if given("flagfile") or (given("dataset") and not is_second):
+        return parse_config(argv)
+    experiment = _experiment(settings)
+    config = parse_config([program, experiment, *flags])
+    is_other = given("dataset") and config.dataset != parse_config([program, experiment]).dataset
+    if is_other and not given("image_size"):
+        raise ConfigError(
+            f"{show('dataset', config.dataset)} needs an explicit --image_size, for {experiment} "
+            "has another data set"
+        )
+    return config
 
 
 def _network(config, arrays, source):

@@ -49,6 +49,15 @@ def load_reference_weights(network, arrays):
         raw_variable(variable).assign(value.reshape(variable.shape))
 
 
+def reference_shapes(network):
+    """{reference parameter name: shape} of an `ncsn_tf.NCSN`, kernels [out, in, height, width]."""
+    shapes = {}
+    for name, (variable, _) in _reference_variables(network).items():
+        shape = tuple(variable.shape)
+        shapes[name] = shape if len(shape) < 4 else (shape[3], shape[2], *shape[:2])
+    return shapes
+
+
 def _without_sigmas(network, arrays):
     """The parameters alone, once the noise levels among them have been compared."""
     known = getattr(network, "sigmas", None)

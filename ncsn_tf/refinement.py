@@ -68,7 +68,7 @@ class MultiResolutionFusion(Block):
         if self.norms:
             inputs = [norm(x, labels) for x, norm in zip(inputs, self.norms, strict=True)]
         paths = [
-            functional.resize_align_corners(conv(x), height, width)
+            functional.resize_align_corners(functional.barrier(conv(x)), height, width)
             for x, conv in zip(inputs, self.convs, strict=True)
         ]
         return tf.add_n(paths)

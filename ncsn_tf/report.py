@@ -56,14 +56,15 @@ def write_report(options, say=print):
     Raises:
         UserError: no run, a file that cannot be read, or the place cannot be written.
     """
-    from ncsn_tf import checkpoints, images
+    from ncsn_tf import checkpoints, images, outputs
 
     run_dir = Path(options.workdir).expanduser() if options.workdir else checkpoints.newest_run()
+    target = Path(options.out).expanduser() if options.out else run_dir / NAME
+    outputs.check_place(target)
     page = build_page(run_dir, options, say)
     # As "<" the data could end the script element that holds them.
     data = json.dumps(page, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     before, _, after = _TEMPLATE.read_text(encoding="utf-8").partition(_PLACE)
-    target = Path(options.out).expanduser() if options.out else run_dir / NAME
     text = before + data + after
     images.write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
     return target

@@ -1,6 +1,7 @@
 """What a report reads from a run's folder: settings, curves, sample grids, evaluations."""
 
 import base64
+import contextlib
 import dataclasses
 import json
 import math
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from ncsn_tf.command_line import parse_config
 from ncsn_tf.config import Config
-from ncsn_tf.errors import UserError
+from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.options import show_value
 from ncsn_tf.schedule import geometric_sigmas
 
@@ -35,12 +36,8 @@ def configuration(config):
         {"baseline": name of the experiment, "settings": [{group, name, help, value, expected,
         changed}]}. Where flags/ has no experiment on the data set, the baseline is the defaults.
     """
-    paths = sorted(_FLAGS.glob("*.flags"))
-    experiments = {
-        f"flags/{path.name}": parse_config(["train.py", f"--flagfile={path}"]) for path in paths
-    }
     same_data = {
-        name: other for name, other in experiments.items() if other.dataset == config.dataset
+        name: other for name, other in _experiments().items() if other.dataset == config.dataset
     }
     if same_data:
         baseline = min(same_data, key=lambda name: len(_changed(config, same_data[name])))
@@ -62,6 +59,15 @@ def configuration(config):
         for field in dataclasses.fields(config)
     ]
     return {"baseline": baseline, "settings": settings}
+
+
+def _experiments():
+    """{"flags/NAME.flags": Config} of the flagfiles in flags/ that are for training."""
+    experiments = {}
+    for path in sorted(_FLAGS.glob("*.flags")):
+        with contextlib.suppress(ConfigError):  # of sample.py, say
+            experiments[f"flags/{path.name}"] = parse_config(["train.py", f"--flagfile={path}"])
+    return experiments
 
 
 def _changed(config, expected):

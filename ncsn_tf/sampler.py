@@ -1,10 +1,13 @@
 """Draws images from a network with a run's sampling settings, in pieces that can be watched."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import sampling
-from ncsn_tf.samplers import make_chain
+from ncsn_tf.compat import read_weights
+from ncsn_tf.samplers import make_chain, step_sizes
 from ncsn_tf.sampling import Rows
 
 NUM_PIECES = 100
@@ -20,8 +23,8 @@ class Sampler:
 
     Attributes:
         pieces: the (start, stop) steps that are run at once.
-        num_evaluations: network evaluations of an image; where that is known only afterwards, the
-            mean of the last `draw`, None before.
+        num_evaluations: network evaluations of an image; None where that is known only afterwards.
+        evaluations: those of each image of the last `draw`, int [B]; None where they were known.
 
     Raises:
         ConfigError: settings with which the chain cannot work.
@@ -37,6 +40,8 @@ class Sampler:
         starts = range(0, num_steps, piece)
         self.pieces = [(start, min(start + piece, num_steps)) for start in starts]
         self.num_evaluations = self.chain.num_evaluations(config.num_steps_each)
+        self.evaluations = None
+        self._step_lr = float(step_sizes(config, config.num_steps_each)[0])
         self._start = tf.function(self._start_replica, autograph=False)
         self._advance = tf.function(self._advance_all, autograph=False)
         self._finish = tf.function(self._finish_all, autograph=False)
@@ -78,30 +83,31 @@ class Sampler:
                 on_piece(lambda state=state: gather(self.chain.images(state)))
         counted = self.chain.evaluations(state)
         if counted is not None:
-            self.num_evaluations = gather(counted).mean() + self.chain.denoise
+            self.evaluations = gather(counted) + int(self.chain.denoise)
         return gather(self._finish(state, *shares))
 
     def _start_replica(self, seeds):
         return self.chain.start(seeds, self.config.image_shape)
 
     def _advance_all(self, state, seeds, condition, start, stop):
-        def advance(state, rows):
-            return self.chain.advance(self.network, state, rows, start, stop)
+        def advance(score_fn, state, rows):
+            return self.chain.advance(score_fn, state, rows, start, stop)
 
         return self._in_tiles(advance, state, seeds, condition, self.chain.dtypes)
 
     def _finish_all(self, state, seeds, condition):
-        def finish(state, rows):
-            return tf.clip_by_value(self.chain.finish(self.network, state, rows), 0.0, 1.0)
+        def finish(score_fn, state, rows):
+            return tf.clip_by_value(self.chain.finish(score_fn, state, rows), 0.0, 1.0)
 
         return self._in_tiles(finish, state, seeds, condition, tf.float32)
 
     def _in_tiles(self, fn, state, seeds, condition, dtypes):
-        """fn(state, rows) on every replica, tile by tile."""
+        """fn(score_fn, state, rows) on every replica, tile by tile."""
         config = self.config
 
         def on_replica(state, seeds, condition):
-            rows = Rows.fill(seeds, config.step_lr, config.num_steps_each, condition)
-            return sampling.in_tiles(fn, config.sampling_tile, state, rows, dtypes=dtypes)
+            rows = Rows.fill(seeds, self._step_lr, config.num_steps_each, condition)
+            on_tile = functools.partial(fn, read_weights(self.network))
+            return sampling.in_tiles(on_tile, config.sampling_tile, state, rows, dtypes=dtypes)
 
         return self.strategy.run(on_replica, args=(state, seeds, condition))

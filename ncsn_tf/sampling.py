@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ncsn_tf import random
+from ncsn_tf.config import PARALLEL_TILES
 from ncsn_tf.random import Stream
+from ncsn_tf.schedule import static_sigmas
 
 
 class Rows(NamedTuple):
@@ -54,9 +56,7 @@ class Chain:
     dtypes = tf.float32  # of the state
 
     def __init__(self, sigmas, denoise=False):
-        self.sigmas = tf.get_static_value(tf.convert_to_tensor(sigmas, tf.float32))
-        if self.sigmas is None:
-            raise ValueError("sigmas must be known when the chain is made")
+        self.sigmas = static_sigmas(sigmas)
         self.num_levels = len(self.sigmas)
         self.denoise = denoise
 
@@ -164,7 +164,7 @@ def in_tiles(fn, tile, *batches, dtypes=tf.float32):
         lambda parts: fn(*parts),
         tf.nest.map_structure(split, batches),
         fn_output_signature=dtypes,
-        parallel_iterations=2,
+        parallel_iterations=PARALLEL_TILES,
     )
     return tf.nest.map_structure(join, results)
 

@@ -73,6 +73,28 @@ def _ladder(sigma_begin, sigma_end, num_levels, at):
     return tf.constant([sigma_begin, *inner, sigma_end], tf.float32)
 
 
+def static_sigmas(sigmas):
+    """The values of noise levels: float32 numpy array, also while a graph is being made.
+
+    Args:
+        sigmas: [L], numbers or a tensor.
+
+    Raises:
+        ValueError: on a tensor whose values only the finished graph will compute.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    # Not converted first: inside a tf.function that would be a captured tensor, of which TensorFlow
+    # knows the values of small ones only.
+    if isinstance(sigmas, tf.Variable):
+        sigmas = sigmas.read_value()
+    values = tf.get_static_value(sigmas) if tf.is_tensor(sigmas) else sigmas
+    if values is None:
+        raise ValueError("sigmas must be known when the graph is made")
+    return np.asarray(values, np.float32)
+
+
 def level_ratio(dimension):
     """Ratio gamma > 1 of neighbouring noise levels by technique 2.
 
@@ -155,8 +177,9 @@ def variance_ratio(step_lr, sigma_end, ratio, num_steps_each):
 def choose_step_lr(sigma_end, ratio, num_steps_each):
     """Langevin step size by technique 4: the one whose `variance_ratio` is nearest to 1.
 
-    That is its least value. (The published 6.2e-6 of CIFAR-10, 3.3e-6 of CelebA, 1.8e-6 of LSUN
-    bedrooms and 0.9e-6 of FFHQ are these.)
+    That is its least value. The published 6.2e-6 of CIFAR-10, 3.3e-6 of CelebA, 1.8e-6 of LSUN
+    bedrooms and 0.9e-6 of FFHQ are these; 4.9e-6 of LSUN churches is not, but about twice its
+    2.3e-6.
 
     Args:
         sigma_end: sigma_L, positive.

@@ -208,6 +208,7 @@ def flagfile(config, reasons, train):
 
 
 def _round_up(distance):
-    """The next number of three digits: 48.913 -> 49.0."""
+    """The next number of three digits, or the number itself: 48.913 -> 49.0, 1.11 -> 1.11."""
     unit = 10.0 ** (math.floor(math.log10(distance)) - 2)
-    return float(f"{math.ceil(distance / unit) * unit:.3g}")
+    # What is above by rounding alone is not above: 1.11 / 0.01 is 111.00000000000001.
+    return float(f"{math.ceil(distance / unit * (1 - 1e-12)) * unit:.3g}")

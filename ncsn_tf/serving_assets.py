@@ -2,36 +2,46 @@
 
 from pathlib import Path
 
-FOLDER = "assets.extra"
-WARM_UP = "tf_serving_warmup_requests"
-BATCHING = "batching_params.pbtxt"
+from ncsn_tf.errors import UserError
+
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+BATCHING = "batching_params.pbtxt"  # the server looks for it beside saved_model.pb
 
 
-def write(export, tile, max_batch_size):
+def check_package():
+    """Raise a UserError unless the messages of TensorFlow Serving can be imported."""
+    _prediction_log()
+
+
+def write(export, tile, max_batch_size, warm_up=True):
     """Add both files to a SavedModel.
 
     Args:
         export: the SavedModel's folder.
         tile: images that the chain evaluates together.
         max_batch_size: most images that the server merges into one run of the model.
+        warm_up: whether a request can ask for a short chain; no warm-up is written otherwise.
     """
-    folder = Path(export) / FOLDER
-    folder.mkdir()
-    (folder / BATCHING).write_text(batching_parameters(tile, max_batch_size), encoding="utf-8")
-    write_warm_up(folder / WARM_UP)
+    export = Path(export)
+    (export / BATCHING).write_text(batching_parameters(tile, max_batch_size), encoding="utf-8")
+    if warm_up:
+        (export / WARM_UP).parent.mkdir()
+        write_warm_up(export / WARM_UP)
 
 
 def write_warm_up(path):
     """Write the request that a server runs before it offers the model.
 
-    One `sample` of one step a level: it runs every operation of the chain once. (A request of
-    `serving_default` would draw a whole image at every load.) The format is a TFRecord file of
+    One `sample` of one step a level, with all of its outputs. It reads the weights into memory and
+    prepares `sample` as REST asks for it, for a session prepares the graph once for each set of
+    outputs. The other signatures are prepared by their first request: they take no number of steps,
+    so warming them would draw a whole image at every load. (Nor can a record be an empty batch: the
+    server's batching fills batches up with the first row.) The format is a TFRecord file of
     `PredictionLog` messages.
     """
     import tensorflow as tf
-    from tensorflow_serving.apis import prediction_log_pb2
 
-    log = prediction_log_pb2.PredictionLog()
+    log = _prediction_log()
     request = log.predict_log.request
     request.model_spec.signature_name = "sample"
     inputs = {
@@ -49,8 +59,8 @@ def batching_parameters(tile, max_batch_size):
     """Text of a `BatchingParameters` message for the sampler.
 
     The chain evaluates whole tiles, so batches are filled up to a number of tiles, doubling up to
-    the largest. One thread: a running chain keeps the device busy. A chain takes seconds to
-    minutes, so that waiting half a second for company costs little.
+    the largest. A chain takes seconds to minutes, so that waiting half a second for company costs
+    little. The number of batch threads is no model's own: see serving/batching.config.
     """
     sizes, size = [], tile
     while size < max_batch_size:
@@ -60,7 +70,17 @@ def batching_parameters(tile, max_batch_size):
         f"max_batch_size {{ value: {max_batch_size} }}",
         "batch_timeout_micros { value: 500000 }",
         "max_enqueued_batches { value: 100 }",
-        "num_batch_threads { value: 1 }",
         *(f"allowed_batch_sizes: {size}" for size in [*sizes, max_batch_size]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _prediction_log():
+    """An empty `PredictionLog` message."""
+    try:
+        from tensorflow_serving.apis import prediction_log_pb2
+    except ImportError as error:
+        raise UserError(
+            f"an export needs tensorflow-serving-api ({error}): pip install -r requirements.txt"
+        ) from None
+    return prediction_log_pb2.PredictionLog()

@@ -1,10 +1,11 @@
 """The functions of an exported sampler: what TensorFlow Serving offers of a trained network."""
 
+import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import sampling
-from ncsn_tf.compat import raw_variables
-from ncsn_tf.samplers import make_chain
+from ncsn_tf.compat import raw_variables, read_weights
+from ncsn_tf.samplers import make_chain, step_sizes
 from ncsn_tf.sampling import Rows
 
 
@@ -15,19 +16,21 @@ def sampler_module(network, config, max_steps_each):
 
     * `serving_default`: seed -> image_bytes
     * `sample_uint8`: seed -> image
-    * `sample`: seed, steps_per_level, step_lr -> image_bytes, image, samples
+    * `sample`: seed, steps_per_level, step_lr -> image_bytes, image, samples, steps_per_level
     * `score`: x, label -> score
 
     `seed` is int64, `steps_per_level` and `label` int32, `step_lr` and `x` float32. `image_bytes`
     is a PNG, a string; `image` its pixels, uint8 [B, H, W, C]; `samples` the end of the chain in
-    [0, 1] before it is rounded; `samples`, `x` and `score` are float32 [B, H, W, C].
+    [0, 1] before it is rounded; `samples`, `x` and `score` are float32 [B, H, W, C]. The output
+    `steps_per_level` is what became of the input of that name.
 
     A server merges the requests of strangers into one batch, in which one failure would fail them
-    all. So no value fails: a number of steps or a step size that is not above 0, or not finite,
-    stands for the default; more steps than `max_steps_each` are cut to it; a label outside [0, L)
-    is moved to the nearest inside. Settings that the chain does not have are ignored: the step size
-    by all but annealed Langevin and consistent annealing, both by the probability flow. Whatever it
-    is merged with, a row has the same answer, bit for bit (see `sampling.in_tiles`).
+    all. So no value fails: a number of steps or a step size that is not above 0, or not finite, or
+    that consistent annealing cannot take with the row's number of steps, stands for the default;
+    more steps than `max_steps_each` are cut to it; a label outside [0, L) is moved to the nearest
+    inside. Settings that the chain does not have are ignored: the step size by all but annealed
+    Langevin and consistent annealing, both by the probability flow. Whatever it is merged with, a
+    row has the same answer, bit for bit (see `sampling.in_tiles`).
 
     Args:
         network: the score network, `(x, labels) -> score`.
@@ -36,6 +39,10 @@ def sampler_module(network, config, max_steps_each):
     """
     sampler = make_chain(config)
     tile = config.sampling_tile
+    # For each number of steps; looked up, since computed values could differ in their last bits.
+    own_lr, lowest_lr, highest_lr = (
+        values.astype(np.float32) for values in step_sizes(config, np.arange(1, max_steps_each + 1))
+    )
 
     @tf.function(
         input_signature=[_batch("seed", tf.int64), _batch("steps", tf.int32), _batch("lr")],
@@ -43,11 +50,13 @@ def sampler_module(network, config, max_steps_each):
     )
     def chain(seed, steps_per_level, step_lr):
         rows = Rows(seed, step_lr, steps_per_level)
-        return sampling.draw(sampler, network, rows, config.image_shape, tile=tile)
+        score_fn = read_weights(network)
+        return sampling.draw(sampler, score_fn, rows, config.image_shape, tile=tile)
 
     def default_images(seed):
         steps = tf.fill(tf.shape(seed), config.num_steps_each)
-        return sampling.to_uint8(chain(seed, steps, tf.fill(tf.shape(seed), config.step_lr)))
+        step_lr = tf.fill(tf.shape(seed), own_lr[config.num_steps_each - 1])
+        return sampling.to_uint8(chain(seed, steps, step_lr))
 
     def serving_default(seed):
         return {"image_bytes": tf.io.encode_png(default_images(seed))}
@@ -61,10 +70,18 @@ def sampler_module(network, config, max_steps_each):
             tf.minimum(steps_per_level, max_steps_each),
             config.num_steps_each,
         )
-        usable = tf.math.is_finite(step_lr) & (step_lr > 0.0)
-        samples = chain(seed, steps, tf.where(usable, step_lr, config.step_lr))
+        own, lowest, highest = (
+            tf.gather(values, steps - 1) for values in (own_lr, lowest_lr, highest_lr)
+        )
+        is_possible = (lowest < step_lr) & (step_lr < highest)
+        samples = chain(seed, steps, tf.where(is_possible, step_lr, own))
         image = sampling.to_uint8(samples)
-        return {"image_bytes": tf.io.encode_png(image), "image": image, "samples": samples}
+        return {
+            "image_bytes": tf.io.encode_png(image),
+            "image": image,
+            "samples": samples,
+            "steps_per_level": steps,
+        }
 
     def score(x, label):
         label = tf.clip_by_value(label, 0, config.num_levels - 1)

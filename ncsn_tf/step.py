@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from ncsn_tf import random
 from ncsn_tf.compat import raw_variables
+from ncsn_tf.config import PARALLEL_TILES
 from ncsn_tf.flat import split
 from ncsn_tf.objectives import objective_loss
 from ncsn_tf.random import Stream
@@ -50,7 +51,7 @@ class TrainingStep:
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
             for value in self.strategy.run(self._replica_gradients, args=(images, step))
         )
-        norm = tf.norm(gradient)
+        norm = tf.sqrt(2.0 * tf.nn.l2_loss(gradient))
         good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         tf.cond(good, lambda: self._update(gradient), lambda: None)
         self.state.step.assign_add(1)
@@ -63,7 +64,34 @@ class TrainingStep:
         return self.gradients(images, replica * size + tf.range(size), step)
 
     def _gradients(self, images, positions, step):
-        """Gradient [P] and this replica's share of the mean loss; losses by noise level."""
+        """`_tile_gradients` of a replica's share of the batch, summed over its tiles.
+
+        Tiles are computed side by side on a CPU's cores, which keeps them busier than many cores at
+        one operation do; they are added in their order, whatever finishes first.
+        """
+        size = images.shape[0]
+        tile = self.config.tile_of(size, is_cpu(self.strategy))
+        if tile == size:
+            return self._tile_gradients(images, positions, step)
+        images = tf.reshape(images, [-1, tile, *self.config.image_shape])
+        positions = tf.reshape(positions, [-1, tile])
+
+        def add(index, *sums):
+            parts = self._tile_gradients(images[index], positions[index], step)
+            return index + 1, *(total + part for total, part in zip(sums, parts, strict=True))
+
+        levels = tf.zeros([self.config.num_levels])
+        sums = (tf.zeros_like(self.state.weights.vector), tf.zeros([]), levels, levels)
+        _, *sums = tf.while_loop(
+            lambda index, *_: index < size // tile,
+            add,
+            (0, *sums),
+            parallel_iterations=PARALLEL_TILES if is_cpu(self.strategy) else 1,
+        )
+        return tuple(sums)
+
+    def _tile_gradients(self, images, positions, step):
+        """Gradient [P] and these examples' share of the mean loss; losses by noise level."""
         config = self.config
         seeds = tf.fill([images.shape[0]], tf.constant(config.seed, tf.int64))
         counters = (positions, step)
@@ -87,7 +115,8 @@ class TrainingStep:
 
         def apply():
             # apply_gradients sums over the replicas, which all hold the whole sum already.
-            share = gradient / self.strategy.num_replicas_in_sync
+            replicas = self.strategy.num_replicas_in_sync
+            share = gradient / replicas if replicas > 1 else gradient
             shares = [share] if state.is_flat else split(share, raw_variables(state.network))
             state.optimizer.apply_gradients(zip(shares, state.optimized, strict=True))
 
@@ -105,6 +134,11 @@ class TrainingStep:
         state.bad_steps.assign((state.bad_steps + 1) * bad)
         state.worst_bad_steps.assign(tf.maximum(state.worst_bad_steps, state.bad_steps))
         state.skipped_steps.assign_add(bad)
+
+
+def is_cpu(strategy):
+    """Whether a strategy computes on CPUs alone."""
+    return all("CPU" in device for device in strategy.extended.worker_devices)
 
 
 def corrupt(images, seeds, counters, config):

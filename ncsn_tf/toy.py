@@ -34,10 +34,13 @@ def run_toy(options, say=print):
     Raises:
         UserError: the folder cannot be written.
     """
+    from ncsn_tf import outputs
     from ncsn_tf import toy_figures as figures
     from ncsn_tf import toy_mixture as toy
 
     out = Path(options.out).expanduser()
+    for name in ("scores.png", "langevin.png", "annealed_langevin.png"):
+        outputs.check_place(out / name)
     density = toy.two_modes()
 
     started = time.perf_counter()

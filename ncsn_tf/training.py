@@ -13,7 +13,7 @@ from ncsn_tf.errors import UserError
 from ncsn_tf.hooks import Every, Reporter, SampleGrid, TestLoss, deferred_signals, format_time
 from ncsn_tf.sources import run_source
 from ncsn_tf.state import TrainingState
-from ncsn_tf.step import TrainingStep
+from ncsn_tf.step import TrainingStep, is_cpu
 
 _print = functools.partial(print, flush=True)
 
@@ -108,8 +108,7 @@ def _steps_at_once(config, hooks, step):
 
 def _without_slow_xla(config, strategy, say):
     """The config, without `jit_compile` where XLA would take minutes: that is said."""
-    on_cpu = all("CPU" in device for device in strategy.extended.worker_devices)
-    if not config.jit_compile or compat.XLA_ON_CPU or not on_cpu:
+    if not config.jit_compile or compat.XLA_ON_CPU or not is_cpu(strategy):
         return config
     say(
         f"--jit_compile is off: XLA of TensorFlow {tf.__version__} takes over eight minutes to "

@@ -4,7 +4,7 @@ A transport (`transport_grpc.GrpcTransport`, `transport_rest.RestTransport`) ser
 
     status()                                       {version: VersionStatus} of the model
     signatures(version)                            {name: Signature}
-    predict(version, signature, inputs, output)    one output of one request, as an array
+    predict(version, signature, inputs, outputs)   {output: array} of one request
     close()                                        breaks off what is in flight
 
     pixels_signature, pixels_output                the cheapest way to exact images
@@ -18,11 +18,13 @@ import dataclasses
 import enum
 import re
 import textwrap
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ncsn_tf.errors import ConfigError, UserError
 
 _FORMS = "host:port for gRPC, or http://host:port for REST"
+_OF_A_MODEL = re.compile(r"(https?://[^/]+.*?)/v1/models/([^/:]+).*")
+_ALLOWED_IN_PATHS = "/%:@!$&'()*+,;=~"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +44,26 @@ class Address:
     @classmethod
     def parse(cls, text):
         """The Address in a --server flag; a ConfigError says what it should look like."""
+        shown = text if text.isprintable() else ascii(text)
+        of_a_model = _OF_A_MODEL.fullmatch(text)
+        if of_a_model and shown == text:
+            server, model = of_a_model.groups()
+            raise ConfigError(f"--server={text} must be {server}, with --model={model}")
         bare = re.fullmatch(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@?#]+):(\d{1,5})", text)
         try:
             parts = urlsplit(f"grpc://{text}" if bare else text)
             scheme, host, port = parts.scheme, parts.hostname, parts.port
-        except ValueError:
+            if host and ":" not in host:
+                host.encode("idna")
+        except ValueError:  # a UnicodeError is one
             scheme = host = port = None
         if scheme not in ("grpc", "http", "https") or (scheme == "grpc") != bool(bare):
             host = None
+        if not text.isprintable() or " " in text:
+            host = None
         if not host or port == 0 or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ConfigError(f"--server={text} must be {_FORMS}")
-        return cls(scheme, host, port, parts.path.rstrip("/"))
+            raise ConfigError(f"--server={shown} must be {_FORMS}")
+        return cls(scheme, host, port, quote(parts.path.rstrip("/"), safe=_ALLOWED_IN_PATHS))
 
 
 class Kind(enum.Enum):

@@ -96,22 +96,25 @@ class GrpcTransport:
             for name, definition in found.signature_def.items()
         }
 
-    def predict(self, version, signature, inputs, output):
-        request = self._predict.PredictRequest(output_filter=[output])
+    def predict(self, version, signature, inputs, outputs):
+        request = self._predict.PredictRequest(output_filter=outputs)
         self._name(request.model_spec, version)
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(self._tf.make_tensor_proto(array))
         answer = self._call(self._predictions.Predict, request)
+        return {output: self._array(answer, output) for output in outputs}
+
+    def close(self):
+        self._channel.close()
+
+    def _array(self, answer, output):
         if output not in answer.outputs:
             raise self._failure(Kind.NOT_SERVING, f"its answer holds no {output}")
         try:
             return self._tf.make_ndarray(answer.outputs[output])
         except (TypeError, ValueError) as error:
             raise self._failure(Kind.NOT_SERVING, f"{output} is damaged: {error}") from None
-
-    def close(self):
-        self._channel.close()
 
     def _name(self, model_spec, version):
         model_spec.name = self.model

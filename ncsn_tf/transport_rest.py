@@ -35,7 +35,7 @@ class RestTransport:
     pixels_signature = contract.PNG
     pixels_output = settings_output = "image_bytes"
     # A PNG of noise in base64; `sample` also sends, in decimals, the pixels and the float samples.
-    bytes_per_value = {contract.PNG: 2, contract.SETTINGS: 32}
+    bytes_per_value = {contract.PNG: 2, contract.SETTINGS: 96}
 
     def __init__(self, address, model, deadline):
         self.address = address
@@ -65,18 +65,15 @@ class RestTransport:
                 for name, definition in found.items()
             }
 
-    def predict(self, version, signature, inputs, output):
+    def predict(self, version, signature, inputs, outputs):
         columns = {name: array.tolist() for name, array in inputs.items()}
         request = {"signature_name": signature, "inputs": columns}
         answer = self._json("POST", f"{self._model}/versions/{version}:predict", request)
         with self._well_formed("answer"):
-            outputs = answer["outputs"]
-            # The one output of a signature comes without its name.
-            values = outputs[output] if isinstance(outputs, dict) else outputs
-            if output.endswith("_bytes"):
-                values = [base64.b64decode(value["b64"], validate=True) for value in values]
-                return np.array(values, object)
-            return np.array(values)
+            values = answer["outputs"]
+            if not isinstance(values, dict):  # the one output of a signature, without its name
+                values = dict.fromkeys(outputs, values)
+            return {output: _array(output, values[output]) for output in outputs}
 
     def close(self):
         with self._lock:
@@ -124,13 +121,13 @@ class RestTransport:
         secure = self.address.scheme == "https"
         connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         timeout = min(self.deadline, _CONNECT_SECONDS)
-        connection = connect(self.address.host, self.address.port, timeout=timeout)
         try:
+            connection = connect(self.address.host, self.address.port, timeout=timeout)
             connection.connect()
-        except OSError as error:
+        except (OSError, http.client.InvalidURL, UnicodeError) as error:
             # A certificate does not get better.
             kind = Kind.REFUSED if isinstance(error, ssl.SSLError) else Kind.UNREACHABLE
-            raise self._failure(kind, error.strerror or str(error)) from None
+            raise self._failure(kind, getattr(error, "strerror", None) or str(error)) from None
         connection.sock.settimeout(None)
         return connection
 
@@ -181,6 +178,14 @@ def _shut(stream):
     """End a socket that another thread may be waiting for."""
     with contextlib.suppress(OSError):
         stream.shutdown(socket.SHUT_RDWR)
+
+
+def _array(name, values):
+    """An output as an array; bytes are objects."""
+    if not name.endswith("_bytes"):
+        return np.array(values)
+    values = [base64.b64decode(value["b64"], validate=True) for value in values]
+    return np.array(values, object)
 
 
 def _tensors(infos):

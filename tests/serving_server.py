@@ -569,11 +569,14 @@ class StandIn(tf.Module):
     )
     def sample(self, seed, steps_per_level, step_lr):
         steps = tf.where(steps_per_level > 0, steps_per_level, DEFAULT_STEPS)
-        image = _stand_in_images(
-            seed, tf.minimum(steps, MOST_STEPS), tf.where(step_lr > 0, step_lr, DEFAULT_STEP_LR)
-        )
-        samples = tf.cast(image, tf.float32) / 255
-        return {"image_bytes": _pngs(image), "image": image, "samples": samples}
+        steps = tf.minimum(steps, MOST_STEPS)
+        image = _stand_in_images(seed, steps, tf.where(step_lr > 0, step_lr, DEFAULT_STEP_LR))
+        return {
+            "image_bytes": _pngs(image),
+            "image": image,
+            "samples": tf.cast(image, tf.float32) / 255,
+            "steps_per_level": steps,
+        }
 
 
 def stand_in_images(seeds, steps=DEFAULT_STEPS, step_lr=DEFAULT_STEP_LR):

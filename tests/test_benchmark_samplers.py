@@ -1,14 +1,21 @@
 """The measures of benchmarks/samplers.py on samples whose law is known, and its choices."""
 
 import math
+import statistics
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import samplers
+from benchmarks import samplers, solvers
 from benchmarks.samplers import Bench, MixtureScore, energy_distance, mode_errors
+from ncsn_tf import sampling
+from ncsn_tf.densities import GaussianMixture
+from ncsn_tf.flow import ProbabilityFlow
+from ncsn_tf.langevin import ConsistentAnnealing, consistent_step_range
+from ncsn_tf.sampling import Rows
 from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.sde import PredictorCorrector
 
 
 def exact_draws(count, first_seed=0):
@@ -65,7 +72,8 @@ def test_every_sampler_approaches_the_mixture():
     exact = exact_draws(1000, 2 * 10**6)
     results = list(bench.results((20, 200)))
     assert [result.name for result in results] == [*sorted(["ald", "cas", "pc"] * 2), *["ode"] * 3]
-    assert [result.evaluations for result in results[:6]] == [20, 200] * 3
+    # ald: 10 n; cas: 9 n + 1; pc: that twice, but for the last prediction.
+    assert [result.evaluations for result in results[:6]] == [20, 200, 19, 199, 19, 199]
     assert results[6].evaluations < results[-1].evaluations
     distances = [energy_distance(result.samples, exact)[0] for result in results]
     assert all(result.samples.shape == (300, 16) for result in results)
@@ -73,6 +81,63 @@ def test_every_sampler_approaches_the_mixture():
         assert distances[many] < distances[few] + 0.02
     assert max(distances[few] for few in (1, 3, 5, 8)) < 0.1
     assert results[0].setting.startswith("step_lr ")
+
+
+def errors_of(chain, step_lr, num_steps_each):
+    """`mode_errors` of 4,000 samples: the weight's standard error is 0.006."""
+    score_fn = MixtureScore(samplers.two_modes()).levels(chain.sigmas)
+    rows = Rows.fill(tf.range(4000, dtype=tf.int64), step_lr, num_steps_each)
+    draw = tf.function(
+        lambda rows: sampling.draw(chain, score_fn, rows, (samplers.SIZE,), clip=False),
+        autograph=False,
+    )
+    return mode_errors(draw(rows))
+
+
+def test_consistent_annealing_has_the_modes_weights_and_deviations():
+    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    step_lr = 4 * consistent_step_range(sigmas, 60)[0]
+    weight, mean, deviation = errors_of(ConsistentAnnealing(sigmas), step_lr, 60)
+    assert abs(weight - 0.8) < 0.03
+    assert mean < 0.05 and abs(deviation - 1) < 0.05
+
+
+@pytest.mark.parametrize("predictor", ["reverse", "ancestral"])
+def test_the_predictor_corrector_has_the_modes_weights_and_deviations(predictor):
+    """The start around 1/2, and not around the mean of 0.62, costs 0.02 of the weight."""
+    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    weight, mean, deviation = errors_of(PredictorCorrector(sigmas, predictor=predictor), 0.0, 40)
+    assert abs(weight - 0.78) < 0.03
+    assert mean < 0.05 and abs(deviation - 1) < 0.05
+
+
+def test_the_flow_is_the_monotone_map_of_the_mixture():
+    """In one dimension its paths do not cross: F_L(x) = F_1(x_0), with F those of the densities."""
+    weights, means, deviation = (0.8, 0.2), (0.7, 0.3), samplers.DEVIATION
+    density = GaussianMixture(weights, [[mean] for mean in means], deviation**2)
+    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    chain = ProbabilityFlow(sigmas, rtol=1e-5, atol=1e-5)
+    rows = Rows.fill(tf.range(200, dtype=tf.int64), 0.0, 1)
+    start = chain.start(rows.seeds, (1,))
+    advance = tf.function(
+        lambda: chain.advance(MixtureScore(density), start, rows, 0, chain.SEGMENTS),
+        autograph=False,
+    )
+    x, x_0 = (state.y.numpy()[:, 0].astype(np.float64) for state in (advance(), start))
+
+    def share(x, sigma):
+        normal = np.vectorize(statistics.NormalDist(0.0, math.hypot(deviation, sigma)).cdf)
+        return weights[0] * normal(x - means[0]) + weights[1] * normal(x - means[1])
+
+    low, high = np.full(200, -5.0), np.full(200, 5.0)
+    wanted = share(x_0, float(sigmas[0]))
+    for _ in range(60):
+        middle = (low + high) / 2
+        is_low = share(middle, float(sigmas[-1])) < wanted
+        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+    assert 0.1 < np.mean(x < 0.5) < 0.35
+    np.testing.assert_allclose(x, low, atol=2e-3)
+    assert np.median(np.abs(x - low)) < 5e-5
 
 
 def test_the_best_step_size_is_taken_and_nan_is_none():
@@ -87,3 +152,24 @@ def test_the_best_step_size_is_taken_and_nan_is_none():
     assert (result.setting, result.evaluations) == ("step_lr 2.5", 7)
     assert [call[0][0] for call in calls] == [8, 8, 8, 5]
     assert calls[-1] == ([5, 6, 7], 2.5, 4)
+
+
+def test_solvers_of_the_flow_are_compared_with_its_solution():
+    lines = solvers.table(solvers.mixture(), solvers.BenchmarkOptions(num_images=3))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    found = {(row[1], row[2]): (int(row[3]), float(row[4])) for row in rows}
+    for name in ("own", "scipy RK45"):
+        (few, rough), (many, fine) = found[name, "0.001"], found[name, "1e-05"]
+        assert 20 < few < many < 150
+        assert fine < 1e-3 < 0.1 and fine < rough < 0.1
+
+
+def test_a_flow_with_jumps_is_solved_with_and_without_their_times():
+    sigmas = geometric_sigmas(1.0, 0.1, 3).numpy()
+    score_fn = GaussianMixture([1.0], [[0.5, 0.5]], 0.01).score_fn(sigmas)
+    problem = solvers.Problem("jumps", score_fn, sigmas, (2,), True)
+    lines = solvers.table(problem, solvers.BenchmarkOptions(num_images=2))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    found = {(row[1], row[2]): (int(row[3]), float(row[4])) for row in rows}
+    known, not_named = found["own", "1e-05"], found["own, jumps not named", "1e-05"]
+    assert known[0] < not_named[0] and known[1] < 1e-4

@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -197,6 +198,34 @@ def test_rows_of_sample_by_hand():
     assert row["overhead"] == pytest.approx(0.2)
     assert row["langevin_step"] == pytest.approx(1.2)
     assert (row["images_per_second"], row["share"]) == (4.0, pytest.approx(0.1))
+
+
+def test_pytorch_is_compared_with_the_case_before_it():
+    case = options.Case(config(batch_size=4), {})
+    result = {"gemm_before": 10.0, "gemm_after": 10.0, "gflop": 1.0, "peak_memory": 1.0}
+    theirs = rows.pytorch_rows(case, [result | {"seconds": [3.0]}])
+    cases = [{"rows": [{"seconds": 2.0}]}, {"rows": theirs}, {"rows": []}, {"rows": theirs}]
+    rows.compare_with_pytorch(cases)
+    assert cases[0]["rows"][0]["over_pytorch"] == 1.5
+    assert theirs[0]["program"] == "PyTorch" and "over_pytorch" not in theirs[0]
+
+
+def test_pytorch_computes_the_reference_network():
+    torch = pytest.importorskip("torch")
+    from benchmarks.pytorch_network import PyTorchNCSN, parameters_like
+
+    with np.load(ROOT / "tests" / "golden" / "ncsn_cifar10_ngf8.npz") as vectors:
+        arrays = {name[6:]: vectors[name] for name in vectors if name.startswith("param/")}
+        x, labels, expected = (vectors[name] for name in ("x", "labels", "score"))
+    with torch.no_grad():
+        images = torch.as_tensor(x.transpose(0, 3, 1, 2))
+        score = PyTorchNCSN(arrays)(images, torch.as_tensor(labels).long()).numpy()
+    error = np.abs(score.transpose(0, 2, 3, 1) - expected).max()
+    assert error < 1e-5 * np.abs(expected).max()
+    fresh = parameters_like(NCSN((32, 32, 3), 8, 10), torch.Generator().manual_seed(0))
+    assert {name: tuple(a.shape) for name, a in fresh.items()} == {
+        name: a.shape for name, a in arrays.items()
+    }
 
 
 def test_rows_of_startup_memory_data_and_serve_by_hand():

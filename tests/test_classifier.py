@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ncsn_tf import checkpoints, classifier, draw, noisy_classifier
 from ncsn_tf.classifier import ClassifierOptions
 from ncsn_tf.compat import raw_variables
 from ncsn_tf.config import Config
+from ncsn_tf.data import Source
 from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.noisy_classifier import NoisyClassifier
@@ -62,10 +64,39 @@ def test_training_learns_the_classes(trained):
     network, losses = trained
     assert abs(losses[0] - np.log(10)) < 1.0
     test = load_source("digits", "test", image_size=8, channels=1)
-    shares = classifier.accuracies(network, test, CONFIG)
-    assert len(shares) == 3
-    assert shares[2] > 0.8
-    assert shares[0] < shares[2]
+    batches = []
+    shares = classifier.accuracies(network, test, 64, num_images=130, on_batch=batches.append)
+    assert batches == [6] * 6  # two batches at three levels
+    assert list(shares) == pytest.approx(SIGMAS)
+    first, _, last = shares.values()
+    assert last > 0.8
+    assert first < last
+
+
+class Greys:
+    """Takes a grey of k / 10 for class k, and at the last ten of thirty levels for k + 1."""
+
+    sigmas = np.linspace(0.0, 0.029, 30, dtype=np.float32)[::-1]
+    asked = []
+
+    def __call__(self, x, labels):
+        level = labels[0]
+        tf.py_function(lambda value: self.asked.append(int(value)), [level], [])
+        greys = (tf.range(10.0) - tf.cast(level >= 20, tf.float32)) / 10.0
+        return -tf.abs(tf.reduce_mean(x, [1, 2, 3])[:, None] - greys)
+
+
+def test_accuracy_at_ten_levels_of_many():
+    classes = np.arange(70) % 9
+    pixels = np.uint8(np.round(25.5 * classes))[:, None, None, None].repeat(8, 1).repeat(8, 2)
+    source = Source(pixels, lambda image: image, 70, (8, 8, 1), "test", classes)
+    levels = [0, 3, 6, 10, 13, 16, 19, 23, 26, 29]
+    for batch_size, num_batches in ((16, 4), (1000, 1)):
+        Greys.asked.clear()
+        shares = classifier.accuracies(Greys(), source, batch_size)
+        assert sorted(Greys.asked) == sorted(levels * num_batches)
+        assert list(shares) == [float(Greys.sigmas[level]) for level in levels]
+        assert list(shares.values()) == [1.0] * 7 + [0.0] * 3
 
 
 def test_the_noise_is_that_of_the_levels():
@@ -142,8 +173,11 @@ def run(*flags, cwd):
 def test_the_command(files, tmp_path):
     flags = [f"--workdir={files / 'run'}", "--num_steps=2", "--features=2"]
     done = run(*flags, "--out=new/digits.npz", cwd=tmp_path)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Wrote new/digits.npz")
-    assert done.stdout.startswith("Accuracy on test images, from the largest noise level to ")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Wrote new/digits.npz")
+    assert re.fullmatch(
+        r"Test images classified right, by noise level: \d+% at 0.5, \d+% at 0.071, \d+% at 0.01",
+        done.stdout.splitlines()[1],
+    )
     loaded = noisy_classifier.load(tmp_path / "new" / "digits.npz")
     assert (loaded.num_classes, tuple(loaded.image_shape)) == (10, (8, 8, 1))
     save_picture(tmp_path / "a.png")

@@ -1,5 +1,6 @@
 """The client's part that no transport decides: repetitions, versions, splitting, order."""
 
+import concurrent.futures
 import threading
 
 import numpy as np
@@ -63,13 +64,13 @@ class FakeTransport:
     def signatures(self, version):
         return self._answer("signatures", version)
 
-    def predict(self, version, signature, inputs, output):
-        answer = self._answer("predict", version, signature, inputs, output)
+    def predict(self, version, signature, inputs, outputs):
+        answer = self._answer("predict", version, signature, inputs, outputs)
         if answer is None:
-            return np.broadcast_to(
+            answer = np.broadcast_to(
                 inputs["seed"][:, None, None, None], [len(inputs["seed"]), 2, 2, 1]
             ).astype(np.uint8)
-        return answer
+        return answer if isinstance(answer, dict) else {"image": answer}
 
     def close(self):
         self.is_closed = True
@@ -204,6 +205,11 @@ def test_a_loading_version_is_waited_for(connect, time):
     assert time.slept == [2.0, 4.0]
 
 
+def test_a_loading_version_is_not_asked_without_pause(connect, time):
+    assert connect(FakeTransport([LOADING, LOADING, READY]), backoff=0.0).version == 3
+    assert time.slept == [0.1, 0.1]
+
+
 def test_a_version_that_loads_too_long(connect, time):
     with pytest.raises(UserError) as error:
         connect(FakeTransport([LOADING]))
@@ -275,15 +281,55 @@ def test_settings_go_through_the_signature_that_takes_them(connect):
     connect(transport, num_steps_each=7).images(np.array([1, 2]))
     connect(transport, step_lr=0.25).images(np.array([1]))
     plain, steps, step_lr = (call for call in transport.calls if call[0] == "predict")
-    assert plain[2:3] + plain[4:] == ("sample_uint8", "image")
+    assert plain[2:3] + plain[4:] == ("sample_uint8", ("image",))
     assert list(plain[3]) == ["seed"]
     assert plain[3]["seed"].tolist() == [2**40, -1]
     assert plain[3]["seed"].dtype == np.int64
     for call, expected in [(steps, ([7, 7], [0.0, 0.0])), (step_lr, ([0], [0.25]))]:
-        assert call[2:3] + call[4:] == ("sample", "image")
+        assert call[2:3] + call[4:] == ("sample", ("image",))
         found = call[3]["steps_per_level"], call[3]["step_lr"]
         assert tuple(array.tolist() for array in found) == expected
         assert [array.dtype for array in found] == [np.int32, np.float32]
+
+
+def test_the_steps_that_the_export_took_are_those_asked_for(connect):
+    """Where it tells them: the signature of `SHAPED` is that of older exports."""
+    sample = SHAPED["sample"]
+    tells = Signature(sample.inputs, sample.outputs | {"steps_per_level": Tensor("int32")})
+    found = [SHAPED | {"sample": tells}]
+    images = np.zeros([2, 2, 2, 1], np.uint8)
+
+    def client(*taken, **settings):
+        answer = {"image": images, "steps_per_level": np.array(taken, np.int32)}
+        transport = FakeTransport(signatures=found, predict=[answer])
+        return connect(transport, **settings), transport
+
+    same, transport = client(7, 7, num_steps_each=7)
+    np.testing.assert_array_equal(same.images(np.arange(2)), images)
+    assert transport.calls[-1][-1] == ("image", "steps_per_level")
+    other, _ = client(7, 5, num_steps_each=7)
+    with pytest.raises(UserError) as error:
+        other.images(np.arange(2))
+    assert str(error.value) == (
+        "here:8500 takes 5 steps a level, not --num_steps_each=7: ask for no more, or export with "
+        "a larger --max_steps_each"
+    )
+    unasked = FakeTransport(signatures=found)
+    connect(unasked, step_lr=0.5).images(np.arange(2))
+    assert unasked.calls[-1][-1] == ("image",)
+
+
+@pytest.mark.parametrize("step_lr, value", [(1e-50, "0"), (1e39, "inf")])
+def test_a_step_size_that_float32_makes_another(step_lr, value, connect):
+    transport = FakeTransport()
+    with pytest.raises(ConfigError) as error:
+        connect(transport, step_lr=step_lr)
+    assert str(error.value) == (
+        f"--step_lr={step_lr} would be {value} to an export, which takes float32"
+    )
+    assert transport.calls == []
+    with pytest.raises(ConfigError, match=f"--step_lr={step_lr} ".replace("+", r"\+")):
+        contract.inputs("sample", [1], step_lr=step_lr)
 
 
 @pytest.mark.parametrize(
@@ -379,6 +425,33 @@ def test_stopping_early_cancels_the_others(how):
     assert {1, 2} <= set(ended) <= {1, 2, 3}
 
 
+def test_what_ended_with_a_failure_is_yielded_before_it(monkeypatch):
+    """Whichever of them was begun first, and nothing is begun after it."""
+    gate, begun = threading.Event(), []
+
+    def work(item):
+        begun.append(item)
+        assert gate.wait(10)
+        if item in (0, 2):
+            raise UserError("no")
+        return item
+
+    real = concurrent.futures.wait
+
+    def wait(running, return_when):
+        """All of the first calls end together."""
+        gate.set()
+        return real(running)
+
+    results = in_flight(work, range(9), 4, cancel=lambda: None)
+    monkeypatch.setattr(concurrent.futures, "wait", wait)
+    yielded = [next(results), next(results)]
+    with pytest.raises(UserError, match="^no$"):
+        next(results)
+    assert sorted(yielded) == [(1, 1), (3, 3)]
+    assert sorted(begun) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "text, parsed, shown",
     [
@@ -388,6 +461,8 @@ def test_stopping_early_cancels_the_others(how):
         ("http://host:8501", ("http", "host", 8501, ""), "http://host:8501"),
         ("https://host/tf/a/", ("https", "host", None, "/tf/a"), "https://host/tf/a"),
         ("http://[::1]:8501", ("http", "::1", 8501, ""), "http://[::1]:8501"),
+        ("http://h:1/ü%20/v1", ("http", "h", 1, "/%C3%BC%20/v1"), "http://h:1/%C3%BC%20/v1"),
+        ("http://bücher.example:1", ("http", "bücher.example", 1, ""), "http://bücher.example:1"),
     ],
 )
 def test_addresses(text, parsed, shown):
@@ -413,6 +488,11 @@ def test_addresses(text, parsed, shown):
         "http://host:x",
         "http://host:8501?a=1",
         "http://user:word@host:8501",
+        "http://a b:8501",
+        "http://host:8501/a b",
+        "http://a..b:8501",
+        "a..b:8500",
+        f"http://{64 * 'a'}:8501",
         "::1:8500",
     ],
 )
@@ -422,6 +502,30 @@ def test_addresses_that_are_none(text):
     assert str(error.value) == (
         f"--server={text} must be host:port for gRPC, or http://host:port for REST"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["http://host:85\n01", "ho\tst:8500", "http://h/\x00", "http://h/\u00a0"]
+)
+def test_addresses_with_invisible_characters_are_shown_in_one_line(text):
+    with pytest.raises(ConfigError) as error:
+        Address.parse(text)
+    assert str(error.value).startswith(f"--server={ascii(text)} must be host:port")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text, server, model",
+    [
+        ("http://host:8501/v1/models/ncsn", "http://host:8501", "ncsn"),
+        ("http://host:8501/v1/models/a:predict", "http://host:8501", "a"),
+        ("https://host/tf/v1/models/a/versions/3", "https://host/tf", "a"),
+    ],
+)
+def test_an_address_of_a_model_says_what_to_give(text, server, model):
+    with pytest.raises(ConfigError) as error:
+        Address.parse(text)
+    assert str(error.value) == f"--server={text} must be {server}, with --model={model}"
 
 
 def test_failures_are_one_line():

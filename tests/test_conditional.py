@@ -68,6 +68,18 @@ def known(image, places, count):
     return Known(*(tf.tile(value[None], [count, 1, 1, 1]) for value in (image, places)))
 
 
+def before_clipping(chain, rows):
+    """The last state with the known part set, as the recursion has it; `finish` also clips."""
+    score = GaussianScore(chain.sigmas)
+
+    def run(rows):
+        stop = chain.num_steps(tf.reduce_max(rows.num_steps_each))
+        x = chain.advance(score, chain.start(rows.seeds, SHAPE), rows, 0, stop)
+        return chain.measurement.replace(x, rows.condition)
+
+    return tf.function(run, autograph=False)(rows).numpy()
+
+
 def draw(chain, rows, **options):
     score = GaussianScore(chain.sigmas)
     run = tf.function(
@@ -124,7 +136,7 @@ def test_mean_and_covariance_follow_the_exact_recursion(name, redraw):
     sigmas, step_lr, steps, count = geometric_sigmas(1.0, 0.5, 2), 0.1, 10, 60_000
     chain = ConditionalLangevin(sigmas, measurement, redraw)
     rows = Rows.fill(tf.range(count, dtype=tf.int64), step_lr, steps, known(IMAGE, places, count))
-    x = draw(chain, rows, clip=False).reshape(count, SIZE).astype(np.float64)
+    x = before_clipping(chain, rows).reshape(count, SIZE).astype(np.float64)
     law = [
         exact_law(sigmas, step_lr, steps, projection(name), rule) for rule in (redraw, not redraw)
     ]
@@ -218,16 +230,49 @@ def test_known_pixels_are_the_inputs_exactly(redraw, denoise):
     np.testing.assert_array_equal(sampling.to_uint8(x).numpy()[places], pixels[places])
 
 
-@pytest.mark.parametrize("name", ["colorize", "super_resolve", "one grey block"])
-def test_means_are_the_inputs_before_clipping(name):
+@pytest.mark.parametrize("denoise", [False, True])
+@pytest.mark.parametrize("name", ["colorize", "super_resolve", "one grey block", "colorize some"])
+def test_means_are_the_inputs(name, denoise):
+    """Also those of white and of black, and also in blocks that the chain leaves [0, 1] with."""
     measurement, places = CASES[name]
     rows = five_rows()
-    rows = rows._replace(condition=Known(rows.condition.values, np.stack([places] * 5)))
-    x = draw(ConditionalLangevin(SIGMAS, measurement), rows, clip=False)
+    values = rows.condition.values
+    values[0], values[1] = 0.0, 1.0
+    rows = rows._replace(condition=Known(values, np.stack([places] * 5)))
+    chain = ConditionalLangevin(SIGMAS, measurement, denoise=denoise)
+    state = before_clipping(chain, rows)
+    known = np.broadcast_to(places > 0, state.shape)
+    assert np.mean((state < 0) | (state > 1), where=known) > 0.2
+    x = draw(chain, rows, clip=False)
+    assert x[known].min() >= 0 and x[known].max() <= 1
     p = projection(name)
-    wanted = rows.condition.values.reshape(5, SIZE) @ p.T
+    wanted = values.reshape(5, SIZE) @ p.T
     np.testing.assert_allclose(x.reshape(5, SIZE) @ p.T, wanted, atol=1e-6)
-    assert np.abs(x.reshape(5, SIZE) - wanted).max() > 0.1
+    pixels = sampling.to_uint8(x).numpy().reshape(5, SIZE)
+    assert np.all(np.abs(pixels @ p.T - 255 * wanted) <= 0.5 + 1e-3)
+    assert np.abs(x.reshape(5, SIZE) - wanted)[2:].max() > 0.1
+
+
+@pytest.mark.parametrize("name", ["colorize", "super_resolve", "one grey block"])
+@pytest.mark.parametrize("spread", [0.1, 3.0, 1000.0])
+def test_restored_blocks_are_the_nearest(name, spread):
+    """The conditions of Karush, Kuhn and Tucker for the least squared distance."""
+    measurement, places = CASES[name]
+    generator = np.random.RandomState(4)
+    x = generator.normal(0.5, spread, (50, *SHAPE)).astype(np.float32)
+    y = generator.uniform(0, 1, (50, *SHAPE)).astype(np.float32)
+    found = measurement.restore(x, Known(y, np.stack([places] * 50))).numpy().reshape(50, SIZE)
+    p = projection(name)
+    eps = 1e-6 * max(spread, 1)
+    np.testing.assert_allclose(found @ p.T, y.reshape(50, SIZE) @ p.T, atol=eps)
+    assert found.min() >= 0 and found.max() <= 1
+    shift = found - x.reshape(50, SIZE)
+    for index in range(SIZE):
+        block = p[index] > 0
+        # One shift for all: more only where it would be below 0 still, less only where above 1.
+        least = np.where(found[:, block] > 0, shift[:, block], -np.inf).max(1)
+        most = np.where(found[:, block] < 1, shift[:, block], np.inf).min(1)
+        assert np.all(least <= most + 4 * eps)
 
 
 def test_nothing_known_is_no_condition():

@@ -20,12 +20,16 @@ RUNTIME = [
     "max_bad_steps",
     "sampler",
     "step_lr",
+    "cas_step_lr",
     "num_steps_each",
     "denoise",
     "snr",
     "corrector_steps",
     "predictor",
+    "corrector",
     "ode_tolerance",
+    "ode_rtol",
+    "ode_atol",
     "sampling_tile",
     "workdir",
     "log_every",
@@ -37,6 +41,7 @@ RUNTIME = [
     "keep_checkpoints",
     "num_virtual_devices",
     "deterministic",
+    "training_tile",
     "jit_compile",
     "recompute",
     "steps_per_execution",
@@ -200,6 +205,13 @@ def test_batches_split_evenly_over_replicas():
     assert str(error.value) == (
         "--batch_size=10 cannot be split evenly over 3 replicas; use a multiple of 3"
     )
+
+
+def test_a_tile_divides_a_replicas_batch():
+    Config(batch_size=12, training_tile=3).check_replicas(2)
+    Config(batch_size=12, training_tile=100).check_replicas(2)
+    with pytest.raises(ConfigError, match="--training_tile=4 must divide the 6 images of a replic"):
+        Config(batch_size=12, training_tile=4).check_replicas(2)
 
 
 def test_run_dir():

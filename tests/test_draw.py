@@ -88,30 +88,42 @@ def test_movie_shows_the_chain_of_the_first_batch(fake):
 
 def test_frames_are_bytes_of_the_first_images():
     class Chain:
-        def draw(self, seeds, on_piece):
+        def draw(self, seeds, on_piece, condition):
             for value in (-1.0, 0.25, 7.0):
                 on_piece(lambda value=value: np.full([len(seeds), 4, 4, 1], value, np.float32))
-            return np.full([len(seeds), 4, 4, 1], 1.0, np.float32)
+            return np.full([len(seeds), 4, 4, 1], 0.5, np.float32)
 
     origin = origins.Checkpoint.__new__(origins.Checkpoint)
     origin._sampler, origin.frames = Chain(), []
     steps = []
     images = origin._draw(np.arange(40), lambda: steps.append(1))
-    assert [frame.shape for frame in origin.frames] == 3 * [(25, 4, 4, 1)]
-    assert [frame[0, 0, 0, 0] for frame in origin.frames] == [0, 64, 255]
-    assert (len(steps), images.dtype, images.min()) == (3, np.uint8, 255)
+    # The states, and at the end what is drawn.
+    assert [frame.shape for frame in origin.frames] == 4 * [(25, 4, 4, 1)]
+    assert [frame[0, 0, 0, 0] for frame in origin.frames] == [0, 64, 255, 128]
+    assert (len(steps), images.dtype, images.min()) == (3, np.uint8, 128)
     origin._draw(np.arange(40), lambda: None)
-    assert len(origin.frames) == 3
+    assert len(origin.frames) == 4
     origin.frames = None
     origin._draw(np.arange(40), lambda: None)
     assert origin.frames is None
 
 
-def test_a_place_that_cannot_be_written(fake, tmp_path):
+def test_a_place_that_cannot_be_written(fake, tmp_path, monkeypatch):
+    """Is said before anything is drawn."""
+    monkeypatch.setattr(FakeOrigin, "_draw", None)
     (tmp_path / "file").write_text("in the way")
+    (tmp_path / "folder").mkdir()
     for format in ("grid", "png", "npz"):
-        with pytest.raises(UserError, match="file.* cannot be written: "):
+        with pytest.raises(UserError, match="file.* cannot be written: Not a directory"):
             fake(num_samples=1, format=format, out="file/deeper")
+    with pytest.raises(UserError, match="folder cannot be written: Is a directory"):
+        fake(num_samples=1, out="folder")
+    with pytest.raises(UserError, match="file/a.gif cannot be written: Not a directory"):
+        fake(num_samples=1, movie="file/a.gif")
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path / "folder"))
+    with pytest.raises(UserError, match="a.png cannot be written: Permission denied"):
+        fake(num_samples=1, out="folder/new/a.png")
+    assert sorted(os.listdir()) == ["file", "folder"] and not os.listdir("folder")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +137,14 @@ def test_a_place_that_cannot_be_written(fake, tmp_path):
         (
             {"saved_model": "newest", "average": False},
             "--average=false cannot be used with --saved",
+        ),
+        (
+            {"saved_model": "newest", "sampler": "cas"},
+            "--saved_model: draw from the checkpoint, or export again",
+        ),
+        (
+            {"saved_model": "newest", "movie": "a.gif"},
+            "cannot be used with --saved_model: it needs a checkpoint",
         ),
         ({"server": "a:1", "movie": "a.gif"}, "--movie=a.gif cannot be used with --server"),
         ({"server": "a:1", "denoise": True}, "--denoise=true cannot be used with --server"),
@@ -182,8 +202,9 @@ def test_single_pngs_stay_when_drawing_fails(fake, monkeypatch):
     with pytest.raises(UserError, match="gone"):
         fake(num_samples=4, format="png")
     assert os.listdir("samples") == ["000001.png"]
-    with pytest.raises(UserError, match="cannot be written") as error:
-        fake(num_samples=4, format="png", out="samples/000001.png")
+    os.makedirs("other/000001.png")
+    with pytest.raises(UserError, match="000001.png cannot be written") as error:
+        fake(num_samples=4, format="png", out="other")
     # `error` keeps the frames alive: no garbage collector has closed the generator.
     assert error.value.__traceback__ is not None
     assert len(closed) == 2

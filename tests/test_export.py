@@ -1,25 +1,35 @@
 """Exports need none of our code, and draw exactly the images of the checkpoint."""
 
 import dataclasses
+import errno
 import io
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from google.protobuf import descriptor_pb2, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.apis import prediction_log_pb2
+from tensorflow_serving.config import model_server_config_pb2
 
 from ncsn_tf import checkpoints, export
 from ncsn_tf.compat import raw_variables
 from ncsn_tf.config import Config
+from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.export import ExportOptions
+from ncsn_tf.origins import Export
+from ncsn_tf.sampler import Sampler
+from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import TrainingState
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +168,8 @@ def test_versions_count_up_and_are_complete(run, exported):
     assert exported == (folder / "1", folder / "2")
     assert sorted(os.listdir(folder)) == ["1", "2"]
     for path in exported:
-        assert {"saved_model.pb", "variables", "metadata.json"} <= set(os.listdir(path))
+        files = {"saved_model.pb", "variables", "metadata.json", "batching_params.pbtxt"}
+        assert files <= set(os.listdir(path))
     assert export.versions(folder) == [1, 2]
 
 
@@ -198,6 +209,7 @@ def test_signatures(exported):
                 "image_bytes": (tf.string, [None]),
                 "image": (tf.uint8, image),
                 "samples": (tf.float32, image),
+                "steps_per_level": (tf.int32, [None]),
             },
         ),
         "score": ({"x": tf.float32, "label": tf.int32}, {"score": (tf.float32, image)}),
@@ -232,6 +244,7 @@ def test_a_process_without_our_code_draws_the_images_of_the_checkpoint(answers, 
     rows = [0, 1, 3]  # the default chain in other words, and a clamped row
     np.testing.assert_array_equal(answers["sample/image"][rows], images[rows])
     assert not np.array_equal(answers["sample/image"][2], images[2])
+    assert answers["sample/steps_per_level"].tolist() == [3, 3, 1, 3, 30]
 
 
 def same(path, answers):
@@ -293,6 +306,66 @@ def test_the_chain_of_the_export_can_be_chosen(run, exported):
         export.export_run(run.run_dir, ExportOptions(max_steps_each=1))
 
 
+class Convolution:
+    """A score function with weights that is quickly compiled."""
+
+    def __init__(self):
+        layer = keras.layers.Conv2D(
+            1, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(0.0, 0.1, 0)
+        )
+        layer.build((None, 8, 8, 1))
+        self.layer, self.trainable_variables = layer, layer.trainable_variables
+
+    def __call__(self, x, labels):
+        sigma = tf.gather(geometric_sigmas(1.0, 0.01, 3), labels)[:, None, None, None]
+        return (tf.tanh(self.layer(x)) + 0.5 - x) / sigma**2
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        {"sampler": "cas"},
+        {"sampler": "cas", "step_lr": 9e-5, "num_steps_each": 2},
+        {"sampler": "pc", "corrector_steps": 2},
+        {"sampler": "ode", "ode_rtol": 0.1, "ode_atol": 0.05},
+    ],
+    ids=["cas", "cas with a step size", "pc", "ode"],
+)
+def test_other_samplers_draw_the_images_of_the_checkpoint(chain, tmp_path, capsys):
+    options = ExportOptions(**chain)
+    config, network = options.chain(CONFIG), Convolution()
+    folder = export.save_sampler(network, config, tmp_path, {}, options)
+    loaded = tf.saved_model.load(str(folder)).signatures
+    sampler = Sampler(network, config)
+    images = np.round(sampler.draw(SEEDS) * 255)
+    assert len(np.unique(images)) > 20
+    np.testing.assert_array_equal(loaded["sample_uint8"](seed=SEEDS)["image"], images)
+    inputs = {"steps_per_level": np.zeros(5, np.int32), "step_lr": np.zeros(5, np.float32)}
+    np.testing.assert_array_equal(loaded["sample"](seed=SEEDS, **inputs)["image"], images)
+
+    Export(SampleOptions(saved_model=str(folder)))
+    printed = capsys.readouterr().out.splitlines()[1:]
+    count = sampler.num_evaluations
+    assert printed == ([] if count is None else [f"{count} network evaluations an image"])
+
+    # The probability flow cannot be asked for a short chain.
+    assert (folder / "assets.extra").exists() == (chain["sampler"] != "ode")
+
+
+def test_an_export_of_another_sampler_draws_what_sample_py_draws(run, tmp_path):
+    flags = {"sampler": "pc", "num_steps_each": 1, "sampling_tile": 1}
+    base = dataclasses.replace(run, workdir=str(tmp_path / "run"))
+    shutil.copytree(run.run_dir, base.run_dir, ignore=shutil.ignore_patterns("export"))
+    folder = export.export_run(base.run_dir, ExportOptions(**flags))
+    loaded = tf.saved_model.load(str(folder)).signatures["sample_uint8"]
+    out = tmp_path / "samples.npz"
+    command = [f"--{name}={value}" for name, value in flags.items()]
+    command += [f"--workdir={base.run_dir}", f"--num_samples={NUM_SEEDS}", f"--seed={FIRST_SEED}"]
+    run_python(ROOT / "sample.py", *command, "--format=npz", f"--out={out}", cwd=tmp_path)
+    with np.load(out) as arrays:
+        np.testing.assert_array_equal(loaded(seed=tf.constant(SEEDS))["image"], arrays["images"])
+
+
 def test_warm_up_is_one_short_request_of_sample(exported):
     path = exported[0] / "assets.extra" / "tf_serving_warmup_requests"
     (record,) = tf.data.TFRecordDataset(str(path))
@@ -308,14 +381,73 @@ def test_warm_up_is_one_short_request_of_sample(exported):
     }
 
 
-def test_batching_parameters(exported):
-    text = [(path / "assets.extra" / "batching_params.pbtxt").read_text() for path in exported]
-    values = [dict(re.findall(r"^(\w+) \{ value: (\d+) \}$", part, re.MULTILINE)) for part in text]
-    sizes = [re.findall(r"^allowed_batch_sizes: (\d+)$", part, re.MULTILINE) for part in text]
-    assert sizes == [["2", "4", "8", "16", "32"], ["1", "2", "4", "6"]]
-    for each, allowed in zip(values, sizes, strict=True):
-        assert each["max_batch_size"] == allowed[-1]
-        assert each["num_batch_threads"] == "1"
+def message_type(name, **fields):
+    """A message class with the (number, type, label) of its fields.
+
+    The packages hold neither `BatchingParameters` (session_bundle_config.proto) nor
+    `MonitoringConfig`; a type that is no scalar is a message's full name.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="test", syntax="proto3")
+    file.dependency.append("google/protobuf/wrappers.proto")
+    message = file.message_type.add(name=name)
+    for field, (number, kind, label) in fields.items():
+        proto = message.field.add(name=field, number=number)
+        proto.label = descriptor_pb2.FieldDescriptorProto.Label.Value(f"LABEL_{label}")
+        if "." in kind:
+            proto.type_name, proto.type = kind, proto.TYPE_MESSAGE
+        else:
+            proto.type = descriptor_pb2.FieldDescriptorProto.Type.Value(f"TYPE_{kind}")
+    wrappers = wrappers_pb2.DESCRIPTOR.serialized_pb
+    return message_factory.GetMessages(
+        [descriptor_pb2.FileDescriptorProto.FromString(wrappers), file]
+    )[f"test.{name}"]
+
+
+@pytest.fixture(scope="module")
+def parameters_type():
+    """`tensorflow.serving.BatchingParameters`."""
+    numbers = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches")
+    fields = {
+        name: (number, ".google.protobuf.Int64Value", "OPTIONAL")
+        for number, name in enumerate([*numbers, "num_batch_threads"], 1)
+    }
+    return message_type(
+        "BatchingParameters", **fields, allowed_batch_sizes=(6, "INT64", "REPEATED")
+    )
+
+
+def test_batching_parameters(exported, parameters_type):
+    """In the version's own folder, where the server looks for them."""
+    for path, sizes in zip(exported, ([2, 4, 8, 16, 32], [1, 2, 4, 6]), strict=True):
+        text = (path / "batching_params.pbtxt").read_text()
+        parameters = text_format.Parse(text, parameters_type())
+        assert list(parameters.allowed_batch_sizes) == sizes
+        assert parameters.max_batch_size.value == sizes[-1]
+        assert parameters.batch_timeout_micros.value == 500_000
+        # The threads are those of serving/batching.config, shared by all models.
+        assert not parameters.HasField("num_batch_threads")
+
+
+def test_the_servers_configuration(parameters_type):
+    def read(name):
+        return (ROOT / "serving" / name).read_text()
+
+    parameters = text_format.Parse(read("batching.config"), parameters_type())
+    assert parameters.num_batch_threads.value == 1
+    models = text_format.Parse(read("models.config"), model_server_config_pb2.ModelServerConfig())
+    (model,) = models.model_config_list.config
+    assert (model.name, model.base_path) == ("ncsn", "/models/ncsn")
+    assert model.model_version_policy.latest.num_versions == 1
+    monitoring = re.sub(r"^prometheus_config \{|\}$", "", read("monitoring.config").strip())
+    fields = {"enable": (1, "BOOL", "OPTIONAL"), "path": (2, "STRING", "OPTIONAL")}
+    prometheus = text_format.Parse(monitoring, message_type("PrometheusConfig", **fields)())
+    assert prometheus.enable
+    assert f"metrics_path: {prometheus.path}\n" in read("prometheus.yml")
+    compose = read("docker-compose.yml")
+    for flag in ("enable_batching", "enable_per_model_batching_parameters"):
+        assert f"- --{flag}=true\n" in compose
+    for name in ("batching.config", "models.config", "monitoring.config", "prometheus.yml"):
+        assert f'"./{name}:' in compose
 
 
 def test_a_failed_export_leaves_nothing(run, exported, monkeypatch):
@@ -327,6 +459,83 @@ def test_a_failed_export_leaves_nothing(run, exported, monkeypatch):
     with pytest.raises(UserError, match="export.3 cannot be written: .*No space left"):
         export.export_run(run.run_dir)
     assert sorted(os.listdir(run.run_dir / "export")) == ["1", "2"]
+
+
+def save(folder, **options):
+    """The number of a new version of a small network."""
+    options = ExportOptions(**options)
+    return export.save_sampler(Convolution(), CONFIG, folder, {}, options).name
+
+
+@pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.EEXIST])
+def test_a_version_that_another_export_took_meanwhile(code, tmp_path, monkeypatch):
+    real = os.rename
+
+    def rename(source, target):
+        if target.name == "1":
+            (target / "variables").mkdir(parents=True)
+            raise OSError(code, "taken")
+        real(source, target)
+
+    monkeypatch.setattr(export.os, "rename", rename)
+    assert save(tmp_path) == "2"
+    assert sorted(os.listdir(tmp_path)) == ["1", "2"]
+    assert (tmp_path / "2" / "saved_model.pb").is_file()
+
+
+def test_what_killed_exports_left_is_removed(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = platform.node()
+    stale = [f".1.{ended.pid}.{here}", f".7.{os.getpid()}.{here}"]
+    others = [f".1.{os.getppid()}.{here}", f".1.{ended.pid}.{here}-else", f".a.{ended.pid}.{here}"]
+    for name in [*stale, *others, "latest"]:
+        (tmp_path / name / "variables").mkdir(parents=True)
+    save(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([*others, "latest", "1"])
+
+
+@pytest.mark.parametrize(
+    "num_levels, chain, line",
+    [
+        (3, {"num_steps_each": 2**31 - 1}, "--num_steps_each=2147483647 must be at most 1000000"),
+        (3, {"max_steps_each": 1_000_001}, "--max_steps_each=1000001 must be at most 1000000"),
+        (3000, {"num_steps_each": 715_828}, "--num_steps_each=715828 must be at most 715827"),
+    ],
+)
+def test_more_steps_than_can_be_counted(num_levels, chain, line, tmp_path):
+    options = ExportOptions(**chain)
+    config = options.chain(dataclasses.replace(CONFIG, num_levels=num_levels))
+    with pytest.raises(ConfigError) as error:
+        export.save_sampler(Convolution(), config, tmp_path, {}, options)
+    assert str(error.value) == f"{line} in an export with --num_levels={num_levels}"
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_most_steps_that_can_be_counted(tmp_path):
+    """The default, ten times the chain's, ends there."""
+    config = dataclasses.replace(CONFIG, num_steps_each=200_000)
+    folder = export.save_sampler(Convolution(), config, tmp_path, {})
+    assert json.loads((folder / "metadata.json").read_text())["max_steps_each"] == 1_000_000
+
+
+def test_without_the_messages_of_the_server(tmp_path, monkeypatch):
+    """They are looked for before the work."""
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    monkeypatch.setattr(tf.saved_model, "save", None)
+    with pytest.raises(UserError) as error:
+        save(tmp_path)
+    assert re.fullmatch(
+        r"an export needs tensorflow-serving-api \(.*\): pip install -r requirements.txt",
+        str(error.value),
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_versions_are_those_of_the_packages_that_run(monkeypatch):
+    """TensorFlow's distribution may be tensorflow-cpu."""
+    monkeypatch.setattr("importlib.metadata.version", None)
+    assert export._versions()["tensorflow"] == tf.__version__
 
 
 def test_versions_are_numbers(tmp_path):

@@ -145,6 +145,35 @@ def test_the_integral_is_controlled_where_x_stands_still():
     assert result.log_probs[0, 0] / 3072 == pytest.approx(integral, abs=0.03)
 
 
+class JumpingScore:
+    """Of N(MEAN, DEVIATION^2 I) at six levels: between them a network of discrete levels."""
+
+    def __call__(self, x, labels):
+        return (MEAN - x) / column(DEVIATION**2 + tf.square(tf.gather(SIGMAS, labels)), x)
+
+
+def exact_jumping(x):
+    """log p by hand: by level c, dx/dt = c sigma (x - m) / (s^2 + c^2)."""
+    middles = np.sqrt(SIGMAS[:-1] * SIGMAS[1:])
+    edges = np.array([FIRST, *middles, LAST], np.float64)
+    growths = [
+        level * (above - below) / (DEVIATION**2 + level**2)
+        for level, above, below in zip(SIGMAS.astype(float), edges[:-1], edges[1:], strict=True)
+    ]
+    end = MEAN + (x - MEAN) * math.exp(sum(growths))
+    return exact_gaussian(end, END) + x.shape[1] * sum(growths)
+
+
+def test_a_score_that_jumps_is_integrated_piece_by_piece():
+    x = gaussian_draws(4, 3)
+    options = {"tolerance": 1e-5, "prior_log_prob": lambda x: normal_log_prob(x, MEAN, END)}
+    known = compute(JumpingScore(), x, jumps=True, **options)
+    found = compute(JumpingScore(), x, **options)
+    np.testing.assert_allclose(known.log_probs[:, 0], exact_jumping(x), atol=2e-4)
+    np.testing.assert_allclose(found.log_probs[:, 0], exact_jumping(x), atol=2e-2)
+    assert np.all(known.evaluations < 0.6 * found.evaluations)
+
+
 # --- the estimator ---
 
 
@@ -277,6 +306,15 @@ def test_the_exact_divergence_is_for_few_numbers():
 def test_levels_must_fall(sigmas):
     with pytest.raises(ValueError, match="two falling noise levels"):
         log_likelihood(GaussianScore(), tf.zeros([1, 4]), [0], sigmas)
+
+
+def test_a_function_may_capture_many_levels():
+    sigmas = geometric_sigmas(FIRST, LAST, 200)
+    run = tf.function(
+        lambda x: log_likelihood(GaussianScore(), x, [0, 1], sigmas).log_probs, autograph=False
+    )
+    x = gaussian_draws(2, 3)
+    np.testing.assert_allclose(run(x), compute(GaussianScore(), x).log_probs, rtol=1e-4)
 
 
 def test_one_bad_row_spoils_no_other():

@@ -261,12 +261,21 @@ def test_command_says_what_is_wrong(run_dir, tmp_path, capsys):
     np.savez(good, images=np.zeros([1, 8, 8, 1], np.uint8))
     np.savez(odd, images=np.zeros([1, 8, 8, 3], np.uint8))
     Path(text).write_text("no arrays")
+    array, damaged = str(tmp_path / "array.npz"), str(tmp_path / "damaged.npz")
+    with open(array, "wb") as file:
+        np.save(file, np.zeros([1, 8, 8, 1], np.uint8))
+    np.savez_compressed(damaged, images=RNG.integers(0, 9, (99, 8, 8, 1), dtype=np.uint8))
+    content = Path(damaged).read_bytes()
+    Path(damaged).write_bytes(content[:60] + bytes(40) + content[100:])
     none = str(tmp_path / "none")
     run = f"--workdir={run_dir}"
     for code, line, *flags in (
         (1, "holds no checkpoint", f"--workdir={none}"),
         (1, f"{none} is not a file", run, f"--samples={none}"),
         (1, "is not an .npz of images", run, f"--samples={text}"),
+        (1, "is not an .npz of images", run, f"--samples={array}"),
+        (1, "is not an .npz of images", run, f"--samples={damaged}"),
+        (1, "deeper/a.png cannot be written: Not a directory", run, f"--out={text}/deeper/a.png"),
         (1, "holds uint8 [1, 8, 8, 3], not uint8 images [8, 8, 1]", run, f"--samples={odd}"),
         (2, "--out=x.jpg must end with .png", run, "--out=x.jpg"),
         (2, "would replace", f"--samples={good}", f"--out={good[:-4]}.png"),

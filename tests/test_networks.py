@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ncsn_tf.compat import raw_variables
 from ncsn_tf.config import DEPTHS
@@ -192,6 +193,28 @@ def test_the_graph_optimizer_has_nothing_to_say(capfd):
     forward = tf.function(network, autograph=False)
     forward(tf.zeros([2, 16, 16, 1]), tf.zeros([2], tf.int32))
     assert "failed" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [NCSN, NCSNv2])
+def test_no_kernel_adds_to_a_convolution(kind):
+    """TensorFlow's kernel of a convolution with bias and sum keeps the addend in the kernel itself:
+    two tiles that are computed at once would crash it, or swap their addends."""
+    network = kind((16, 16, 1), 8, 3 if kind is NCSN else SIGMAS)
+    forward = tf.function(network, autograph=False).get_concrete_function(
+        tf.TensorSpec([2, 16, 16, 1]), tf.TensorSpec([2], tf.int32)
+    )
+    frozen = convert_variables_to_constants_v2(forward)
+    options = tf.compat.v1.RunOptions(output_partition_graphs=True)
+    metadata = tf.compat.v1.RunMetadata()
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        names = [tensor.name for tensor in (*frozen.inputs, *frozen.outputs)]
+        x, labels, score = tf.import_graph_def(frozen.graph.as_graph_def(), return_elements=names)
+        feeds = {x: np.ones([2, 16, 16, 1]), labels: [0, 1]}
+        session.run(score, feeds, options=options, run_metadata=metadata)
+    nodes = [node for graph in metadata.partition_graphs for node in graph.node]
+    assert sum("Conv2D" in node.op for node in nodes) > 40
+    fused = [node.attr["fused_ops"].list.s for node in nodes if "FusedConv2D" in node.op]
+    assert fused and not [ops for ops in fused if b"Add" in ops]
 
 
 def test_graph_stays_small(golden_network):

@@ -1,5 +1,7 @@
 """Pictures that users name: read as they are, or one line that says what is wrong."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,24 @@ def test_what_is_transparent_is_white(save):
     assert np.all(load(save("clear.png", clear), 3)[0] == 255)
 
 
+def test_16_bits_with_a_transparent_value(tmp_path):
+    """Its greys stay what they are, and the transparent one is white."""
+    picture = Image.fromarray(GREY.astype(np.uint16) * 257)
+    picture.save(tmp_path / "plain.png")
+    # Pillow writes no such chunk for 16 bits.
+    chunk = b"tRNS" + struct.pack(">H", 257 * int(GREY[0, 5]))
+    chunk = struct.pack(">I", 2) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    plain = (tmp_path / "plain.png").read_bytes()
+    place = plain.index(b"IDAT") - 4
+    (tmp_path / "clear.png").write_bytes(plain[:place] + chunk + plain[place:])
+    with Image.open(tmp_path / "clear.png") as opened:
+        assert opened.info["transparency"] == 257 * int(GREY[0, 5])
+    expected = GREY.copy()
+    expected[0, 5] = 255
+    (found,) = load(str(tmp_path / "clear.png"))
+    np.testing.assert_array_equal(found[:, :, 0], expected)
+
+
 def test_a_folder_in_the_order_of_names_and_an_npz(save, tmp_path):
     for name, shift in [("b.png", 1), ("a.png", 0), ("c.PNG", 2)]:
         save(name, GREY + np.uint8(shift), format="PNG")
@@ -94,8 +114,22 @@ def test_what_cannot_be_read(tmp_path, save):
     np.savez(tmp_path / "other.npz", x=GREY)
     np.savez(tmp_path / "flat.npz", images=GREY)
     np.savez(tmp_path / "none.npz", images=np.zeros((0, 8, 8, 1), np.uint8))
+    np.save(tmp_path / "array.npy", GREY)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    np.savez_compressed(tmp_path / "damaged.npz", images=COLOUR[None].repeat(50, 0))
+    damaged = bytearray((tmp_path / "damaged.npz").read_bytes())
+    damaged[60:100] = bytes(40)
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    with pytest.raises(zlib.error), np.load(tmp_path / "damaged.npz") as arrays:
+        arrays["images"]
+    # To be turned by a quarter, and with a horizontal resolution that is no number.
+    entries = struct.pack("<HHHIIHHII", 2, 0x112, 3, 1, 6, 0x11A, 1, 1, 7)
+    save("exif.jpg", COLOUR, exif=b"Exif\0\0II*\0\x08\0\0\0" + entries + bytes(4))
     (tmp_path / "empty").mkdir()
     for name, cause in [
+        ("array.npz", "array.npz cannot be read: not an .npz"),
+        ("exif.jpg", "exif.jpg cannot be read: it, or its EXIF data, is damaged"),
+        ("damaged.npz", "damaged.npz cannot be read: Error -3 while decompressing"),
         ("absent.png", "absent.png cannot be read: No such file"),
         ("absent.npz", "absent.npz cannot be read: No such file"),
         ("text.png", "text.png cannot be read: not a picture"),
@@ -135,7 +169,7 @@ def test_the_random_mask_is_half_of_the_pixels():
 
 
 def test_white_is_what_is_to_be_filled(save):
-    pixels = np.where(GREY > 120, 200, 60).astype(np.uint8)
+    pixels = np.where(GREY > 120, 128, 127).astype(np.uint8)
     np.testing.assert_array_equal(pictures.load_mask(save("mask.png", pixels), 8), GREY > 120)
     large = save("large.png", pixels.repeat(2, 0).repeat(2, 1))
     with pytest.raises(UserError, match="large.png has 16 x 16 pixels, not 8 x 8: "):

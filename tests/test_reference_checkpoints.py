@@ -107,6 +107,28 @@ def test_flags_win_over_the_experiment(write, tmp_path, capsys):
     assert (config.step_lr, config.denoise) == (1e-6, False)
 
 
+@pytest.mark.parametrize("dataset", ["cifar10", "celeb_a"])
+def test_a_data_set_does_not_bring_the_first_generations_chain(dataset, write, tmp_path, capsys):
+    """NCSNv2's experiment first, the flags over it; the data set's own flagfile is NCSN's."""
+    out = tmp_path / "run"
+    flags = [f"--dataset={dataset}", "--image_size=32", "--num_steps_each=2"]
+    assert convert(write(), out, *flags) == 0, capsys.readouterr().err
+    _, config, _, _ = checkpoints.load_network(checkpoints.latest(out))
+    expected = ["--flagfile=cifar10_ncsnv2", *flags, "--features=8", f"--workdir={out}"]
+    assert config == parse_config(["x", *expected])
+    assert (config.dataset, config.step_lr, config.denoise) == (dataset, 6.2e-6, True)
+
+
+def test_another_data_set_needs_its_image_size(write, tmp_path, capsys):
+    assert convert(write(), tmp_path / "run", "--dataset=celeb_a") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == (
+        "error: --dataset=celeb_a needs an explicit --image_size, for --flagfile=cifar10_ncsnv2 "
+        "has another data set"
+    )
+    assert convert(write(), tmp_path / "run", "--dataset=cifar10") == 0
+
+
 def test_a_file_of_the_first_generation_has_no_average(golden_params, tmp_path):
     path = tmp_path / "v1.pth"
     torch.save([tensors(golden_params("ncsn_mnist_ngf8")), {}], path)

@@ -83,6 +83,15 @@ def test_of_several_experiments_on_the_data_the_nearest_counts():
     assert [s["name"] for s in part["settings"] if s["changed"]] == ["features"]
 
 
+def test_flagfiles_that_are_not_for_training_do_not_count(tmp_path, monkeypatch):
+    shutil.copy(report_files._FLAGS / "digits.flags", tmp_path)
+    (tmp_path / "mysample.flags").write_text("--num_samples=4\n")
+    (tmp_path / "bytes.flags").write_bytes(b"\xff\xfe")
+    monkeypatch.setattr(report_files, "_FLAGS", tmp_path)
+    part = report_files.configuration(parse_config(["train.py", *FLAGS]))
+    assert part["baseline"] == "flags/digits.flags"
+
+
 def test_settings_of_other_data_beside_the_defaults():
     config = Config(dataset="horses", image_size=64, channels=1, features=32)
     part = report_files.configuration(config)
@@ -293,6 +302,7 @@ def test_command_says_what_is_wrong(run_dir, tmp_path, capsys):
         (1, "holds no checkpoint: train first", f"--workdir={tmp_path / 'none'}"),
         (1, "none.gif cannot be read", f"--workdir={run_dir}", f"--chain_file={tmp_path}/none.gif"),
         (1, "text.gif is not a GIF", f"--workdir={run_dir}", f"--chain_file={text}"),
+        (1, "x.html cannot be written: Not a dir", f"--workdir={run_dir}", f"--out={text}/x.html"),
         (2, "--space=colour must be pixels or features", "--space=colour"),
     ):
         assert command(*flags) == code

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tqdm import tqdm
 
 from ncsn_tf import langevin, sampler
 from ncsn_tf.conditional import ConditionalLangevin, Known, Measurement
 from ncsn_tf.config import Config
+from ncsn_tf.origins import Checkpoint
 from ncsn_tf.sampler import Sampler
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import build_network
@@ -116,3 +118,42 @@ def test_pieces_cover_every_step_once(one, num_levels, num_steps_each):
     steps = [step for start, stop in pieces for step in range(start, stop)]
     assert steps == list(range(num_levels * num_steps_each))
     assert len(pieces) <= 2 * sampler.NUM_PIECES
+
+
+def pulled(x, labels):
+    """The score of N(0, 0.1^2), more or less."""
+    sigma = tf.gather(geometric_sigmas(1.0, 0.01, 3), labels)[:, None, None, None]
+    return -x / (0.01 + sigma**2) - 0.1 * x**3
+
+
+def test_each_image_has_its_own_number_of_evaluations(one):
+    ode = Sampler(pulled, dataclasses.replace(CONFIG, sampler="ode", ode_tolerance=1e-5))
+    assert ode.num_evaluations is None and ode.evaluations is None
+    ode.draw(SEEDS)
+    together = ode.evaluations
+    assert together.shape == (5,) and len(np.unique(together)) > 1
+    # One at the start, one after each of two jumps between levels, and one to denoise.
+    assert np.all(together % 6 == 4)
+    ode.draw(SEEDS[3:4])
+    np.testing.assert_array_equal(ode.evaluations, together[3:4])
+    one.draw(SEEDS[:1])
+    assert one.evaluations is None and one.num_evaluations == 3 * 5 + 1
+
+
+def test_the_printed_mean_is_that_of_all_images(capsys):
+    """Of every batch, without the fillers of the last one."""
+
+    class Counting:
+        evaluations = None
+
+        def draw(self, seeds, on_piece, condition):
+            self.evaluations = np.asarray(seeds)
+            return np.zeros([len(seeds), 2, 2, 1], np.float32)
+
+    origin = Checkpoint.__new__(Checkpoint)
+    origin._batch_size, origin._sampler, origin.frames = 2, Counting(), None
+    origin._condition = None
+    seeds = np.array([10, 20, 60])  # the last batch is filled with another 60
+    drawn = np.concatenate([batch for batch, _ in origin.images(seeds, tqdm(disable=True))])
+    np.testing.assert_array_equal(drawn, seeds)
+    assert capsys.readouterr().out == "30 network evaluations an image, on average\n"

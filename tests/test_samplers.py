@@ -7,11 +7,19 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import sampling
+from ncsn_tf.chain_options import ChainOptions
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.flow import ProbabilityFlow
-from ncsn_tf.langevin import AnnealedLangevin, ConsistentAnnealing, at_sigma, ladder_sigma
-from ncsn_tf.samplers import make_chain
+from ncsn_tf.langevin import (
+    AnnealedLangevin,
+    ConsistentAnnealing,
+    at_sigma,
+    consistent_step_range,
+    ladder_length,
+    ladder_sigma,
+)
+from ncsn_tf.samplers import make_chain, step_sizes
 from ncsn_tf.sampling import Rows
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.sde import PredictorCorrector
@@ -51,15 +59,31 @@ def assert_law(x, mean, variance):
 
 
 def ladder(num_steps_each):
-    return np.geomspace(LEVELS[0], LEVELS[-1], len(LEVELS) * num_steps_each)
+    return np.geomspace(LEVELS[0], LEVELS[-1], (len(LEVELS) - 1) * num_steps_each + 1)
 
 
-def test_ladder():
-    for n in (1, 3):
-        each = tf.constant([n, n], tf.int32)
-        sigmas = [ladder_sigma(SIGMAS.numpy(), each, k).numpy() for k in range(5 * n + 1)]
-        expected = np.append(ladder(n), LEVELS[-1])
-        np.testing.assert_allclose(np.array(sigmas), expected[:, None].repeat(2, 1), rtol=1e-5)
+@pytest.mark.parametrize("n", [1, 3])
+def test_every_nth_point_of_a_ladder_is_a_level(n):
+    each = tf.constant([n, n], tf.int32)
+    assert ladder_length(5, n) == len(ladder(n)) == 4 * n + 1
+    np.testing.assert_array_equal(ladder_length(5, tf.constant([0, n])), [0, 4 * n + 1])
+    sigmas = np.array([ladder_sigma(SIGMAS.numpy(), each, k) for k in range(4 * n + 2)])
+    np.testing.assert_allclose(sigmas[:-1:n], LEVELS[:, None].repeat(2, 1), rtol=1e-5)
+    expected = np.append(ladder(n), LEVELS[-1])
+    np.testing.assert_allclose(sigmas, expected[:, None].repeat(2, 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_steps_each", [1, 5])
+def test_possible_steps_of_consistent_annealing(num_steps_each):
+    """b = sqrt(1 - ((1 - h) / g)^2) is 0 at both ends, g the ratio of neighbouring points."""
+    ratio = ladder(num_steps_each)[1] / ladder(num_steps_each)[0]
+    for step_lr in consistent_step_range(SIGMAS.numpy(), num_steps_each):
+        share = (1 - step_lr / LEVELS[-1] ** 2) / ratio
+        assert share**2 == pytest.approx(1.0, rel=1e-6)
+    several = consistent_step_range(SIGMAS.numpy(), np.array([1, num_steps_each]))
+    np.testing.assert_array_equal(
+        [values[1] for values in several], consistent_step_range(SIGMAS.numpy(), num_steps_each)
+    )
 
 
 # --- consistent annealing ---
@@ -132,7 +156,8 @@ def test_predictors_follow_the_exact_recursion(predictor):
 
 @pytest.mark.parametrize("predictor", ["reverse", "ancestral"])
 def test_predictors_reach_the_marginal_of_the_reverse_sde(predictor):
-    """Many small steps from the right start: N(m, s^2 + sigma_L^2)."""
+    """Many small steps from N(1/2, sigma_1^2): nearly N(m, s^2 + sigma_L^2), and by the recursion
+    just what they make of that start."""
     mean, variance = pc_recursion(200, None, predictor)
     exact = DEVIATION**2 + LEVELS[-1] ** 2
     assert abs(variance / exact - 1) < 0.02
@@ -142,8 +167,28 @@ def test_predictors_reach_the_marginal_of_the_reverse_sde(predictor):
     assert abs(x.var() / exact - 1) < 0.1
 
 
-def test_corrector_step_is_set_by_the_norms_of_each_image():
-    chain = PredictorCorrector(SIGMAS, snr=0.1, corrector_steps=1, predictor="none")
+@pytest.mark.parametrize("predictor", ["reverse", "none"])
+def test_the_corrector_follows_the_exact_recursion(predictor):
+    chain = PredictorCorrector(SIGMAS, snr=0.3, predictor=predictor)
+    size = lambda sigma: 2 * (0.3 * sigma) ** 2  # noqa: E731
+    assert_law(draw(chain, num_steps_each=4), *pc_recursion(4, size, predictor))
+
+
+def test_the_corrector_keeps_the_marginal_of_the_reverse_sde():
+    """In four dimensions too, where steps by norms would end with 2.5 times the variance."""
+    size = lambda sigma: 2 * (0.16 * sigma) ** 2  # noqa: E731
+    mean, variance = pc_recursion(100, size, "reverse")
+    exact = DEVIATION**2 + LEVELS[-1] ** 2
+    assert abs(variance / exact - 1) < 0.01 and abs(mean - MEAN) < 0.01
+    x = draw(PredictorCorrector(SIGMAS), 2500, num_steps_each=100)
+    assert_law(x, mean, variance)
+    assert_law(x, MEAN, exact)
+    x = draw(PredictorCorrector(SIGMAS, corrector="langevin"), 2500, num_steps_each=100)
+    assert x.var() > 2 * exact
+
+
+def test_corrector_step_may_be_set_by_the_norms_of_each_image():
+    chain = PredictorCorrector(SIGMAS, snr=0.1, predictor="none", corrector="langevin")
     rows = Rows.fill(tf.constant([5, 6], tf.int64), 0.0, 1)
     x = tf.constant([[0.0, 1, 2, 3], [4, 5, 6, 7]])
     moved = chain.step(GaussianScore(), x, rows, 0).numpy()
@@ -167,9 +212,11 @@ def test_several_corrections_use_fresh_noise():
     np.testing.assert_allclose(moved, by_hand, rtol=1e-5)
 
 
-def test_unknown_predictor():
+def test_unknown_parts():
     with pytest.raises(ValueError, match="one of reverse, ancestral, none, not euler"):
         PredictorCorrector(SIGMAS, predictor="euler")
+    with pytest.raises(ValueError, match="one of ald, langevin, not norm"):
+        PredictorCorrector(SIGMAS, corrector="norm")
 
 
 # --- probability flow ---
@@ -197,6 +244,24 @@ def test_probability_flow_counts_its_evaluations():
     assert np.all(coarse % 6 == 1)
     assert 13 <= coarse[0] < fine[0] < 200
     assert coarse[-1] == 1  # it asked for no steps
+
+
+@pytest.mark.parametrize("jumps, bound", [(True, 1e-4), (False, 5e-2)])
+def test_probability_flow_of_discrete_levels(jumps, bound):
+    """By level c, x - m shrinks by exp(-c (a - b) / (s^2 + c^2)) where sigma falls from a to b."""
+    chain = ProbabilityFlow(SIGMAS, rtol=1e-5, atol=1e-5, jumps=jumps)
+    rows = Rows.fill(tf.range(20, dtype=tf.int64), 0.0, 1)
+    discrete = lambda x, labels: GaussianScore()(x, labels)  # noqa: E731 (without at_sigma)
+    run = tf.function(lambda state: chain.advance(discrete, state, rows, 0, 20), autograph=False)
+    start = chain.start(rows.seeds, SHAPE)
+    state = run(start)
+    edges = np.array([LEVELS[0], *np.sqrt(LEVELS[:-1] * LEVELS[1:]), LEVELS[-1]])
+    shrink = np.exp(np.sum(LEVELS * np.diff(edges) / (DEVIATION**2 + LEVELS**2)))
+    np.testing.assert_allclose(state.y, MEAN + shrink * (start.y - MEAN), atol=bound)
+    if jumps:
+        assert np.all(state.evaluations < 100)
+    else:
+        assert np.all(state.evaluations > 100)
 
 
 def test_probability_flow_needs_two_levels():
@@ -253,9 +318,11 @@ def test_pieces_are_the_whole(name):
 
 def test_evaluations_are_counted():
     assert CHAINS["ald"].num_evaluations(4) == 5 * 4 + 1
-    assert CHAINS["cas"].num_evaluations(4) == 5 * 4 + 1
-    assert CHAINS["pc"].num_evaluations(4) == 5 * 4 * 3 + 1
-    assert PredictorCorrector(SIGMAS, predictor="none").num_evaluations(4) == 20
+    assert CHAINS["cas"].num_evaluations(4) == 17 + 1
+    assert CHAINS["cas"].num_evaluations(1) == 5 + 1
+    # The predictor has nowhere to go from the last point.
+    assert CHAINS["pc"].num_evaluations(4) == 17 * 2 + 16 + 1
+    assert PredictorCorrector(SIGMAS, predictor="none").num_evaluations(4) == 17
     assert CHAINS["ode"].num_evaluations(4) is None
 
 
@@ -289,7 +356,7 @@ def test_between_levels_the_nearest_answers_rescaled():
 
 
 def test_sigmas_must_be_known():
-    with pytest.raises(ValueError, match="known when the chain is made"):
+    with pytest.raises(ValueError, match="known when the graph is made"):
         tf.function(lambda sigmas: AnnealedLangevin(sigmas).num_levels)(SIGMAS)
 
 
@@ -305,25 +372,62 @@ def test_make_chain_by_name():
         assert type(chain) is kind
         assert chain.denoise
         np.testing.assert_array_equal(chain.sigmas, geometric_sigmas(1.0, 0.01, 10))
+    assert (chain.rtol, chain.atol, chain.jumps) == (1e-2, 1e-2, True)
+    second = dataclasses.replace(config, model="ncsnv2", sampler="ode")
+    assert not make_chain(second).jumps  # smooth between its levels
     pc = make_chain(dataclasses.replace(config, sampler="pc"))
-    assert (pc.snr, pc.corrector_steps, pc.predictor) == (0.3, 2, "none")
-    assert (chain.rtol, chain.atol) == (1e-2, 1e-2)
+    assert (pc.snr, pc.corrector_steps, pc.predictor, pc.corrector) == (0.3, 2, "none", "ald")
+    pc = make_chain(dataclasses.replace(config, sampler="pc", corrector="langevin"))
+    assert pc.corrector == "langevin"
+    for given, expected in [({"ode_rtol": 1e-3}, (1e-3, 1e-2)), ({"ode_atol": 0.1}, (1e-2, 0.1))]:
+        ode = make_chain(dataclasses.replace(config, sampler="ode", **given))
+        assert (ode.rtol, ode.atol) == expected
 
 
 @pytest.mark.parametrize(
     "settings, message",
     [
         (
-            {"sampler": "cas", "step_lr": 3e-4},
-            "--step_lr=0.0003 must be between 4.6.*e-07 and 0.000[12]",
+            {"sampler": "cas", "cas_step_lr": 3e-4},
+            "of --sampler=cas must be between 5.1.*e-07 and 0.000[12].*_each=100, not 0.0003",
         ),
-        ({"sampler": "cas", "step_lr": 1e-7}, "--step_lr=1e-07 must be between 4.6"),
-        (
-            {"sampler": "ode", "num_levels": 1, "sigma_begin": 0.01},
-            "at least two noise levels",
-        ),
+        ({"sampler": "cas", "cas_step_lr": 1e-7}, "must be between 5.1.*, not 1e-07"),
+        *[
+            (
+                {"sampler": name, "num_levels": 1, "sigma_begin": 0.01},
+                f"--sampler={name} needs at least two noise levels",
+            )
+            for name in ("cas", "pc", "ode")
+        ],
     ],
 )
 def test_settings_that_a_sampler_cannot_use(settings, message):
     with pytest.raises(ConfigError, match=message):
         make_chain(Config(**settings))
+
+
+CIFAR10_V2 = Config(sampler="cas", sigma_begin=50.0, num_levels=232, step_lr=6.2e-6)
+
+
+@pytest.mark.parametrize("num_steps_each, published", [(1, 5.6e-6), (5, 1.1e-6)])
+def test_the_default_step_of_cas_is_the_published_one(num_steps_each, published):
+    """And not the step of ald, which is there for another sampler."""
+    own, lowest, highest = step_sizes(CIFAR10_V2, num_steps_each)
+    assert own == pytest.approx(published, rel=0.04)
+    assert lowest < own < highest
+    given = dataclasses.replace(CIFAR10_V2, cas_step_lr=1.2e-6)
+    own = step_sizes(given, np.array([1, 5]))[0]
+    # Below what one step a level can take, it is the default again.
+    assert own[0] == step_sizes(CIFAR10_V2, 1)[0] and own[1] == 1.2e-6
+    coarse = dataclasses.replace(CIFAR10_V2, num_levels=3)  # 1.5 times the lowest: too high
+    assert step_sizes(coarse, 1)[0] == pytest.approx(1e-4, rel=1e-6)
+    assert step_sizes(dataclasses.replace(given, sampler="ald"), 3) == (6.2e-6, 0.0, np.inf)
+
+
+@pytest.mark.parametrize("sampler, given", [("cas", "cas_step_lr"), (None, "step_lr")])
+def test_a_step_size_of_the_command_line_is_the_samplers(sampler, given):
+    run = dataclasses.replace(CIFAR10_V2, sampler="ald")
+    config = ChainOptions(sampler=sampler, step_lr=2e-6).chain(run)
+    expected = dataclasses.replace(run, sampler=sampler or "ald", **{given: 2e-6})
+    assert config == expected
+    assert ChainOptions(sampler="cas").chain(run) == CIFAR10_V2

@@ -89,6 +89,19 @@ def test_annealing_gets_the_weights_of_far_modes_right():
     assert float(share_of_the_greater_mode(levels[-1:], 200)) < 0.3
 
 
+@pytest.mark.parametrize("num_levels", [128, 129, 300])
+def test_a_function_may_capture_any_number_of_levels(num_levels):
+    sigmas = geometric_sigmas(50.0, 0.01, num_levels)
+
+    def draw(seeds):
+        settings = (seeds, (2,), sigmas, 2e-5, 1)
+        return langevin.annealed_langevin(lambda x, labels: -x, *settings)
+
+    seeds = tf.range(2, dtype=tf.int64)
+    compiled = tf.function(draw, autograph=False)
+    np.testing.assert_allclose(compiled(seeds), draw(seeds), atol=1e-4)
+
+
 def test_initial_state_is_uniform():
     seeds = tf.range(3, dtype=tf.int64)
     x = sampling.initial_state(seeds, [2, 3, 1])

@@ -120,6 +120,14 @@ def test_the_largest_level_is_rounded_up(distance, rounded):
     assert with_schedule(config, distance, 1, 1)[0].sigma_begin == rounded
 
 
+def test_numbers_of_three_digits_stay():
+    for exponent in range(-4, 3):
+        for digits in range(100, 1000):
+            value = float(f"{digits}e{exponent}")
+            assert schedule_command._round_up(value) == value
+            assert schedule_command._round_up(value * (1 + 1e-9)) > value
+
+
 def test_only_so_many_images_are_measured(monkeypatch):
     config = experiment(ScheduleOptions(dataset="digits"))
     whole = measure(config)

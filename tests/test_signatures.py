@@ -1,13 +1,17 @@
 """The signatures of an export on a network small enough to call often."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import langevin
+from ncsn_tf import langevin, sampling
 from ncsn_tf.compat import raw_variables
 from ncsn_tf.config import Config
+from ncsn_tf.langevin import ConsistentAnnealing, consistent_step_range
+from ncsn_tf.sampling import Rows
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.signatures import SIGNATURES, sampler_module
 
@@ -111,6 +115,10 @@ def test_impossible_rows_are_moved_to_possible_ones(call):
         inputs = {"steps_per_level": np.array([steps], np.int32), "step_lr": np.array([lr], "f4")}
         return call("sample", seed=SEEDS[:1], **inputs)["samples"]
 
+    asked = np.array([0, -1, 3, 7, 8, 2**31 - 1], np.int32)
+    answer = call("sample", seed=np.arange(6), steps_per_level=asked, step_lr=np.zeros(6, "f4"))
+    assert answer["steps_per_level"].dtype == np.int32
+    assert answer["steps_per_level"].tolist() == [3, 3, 3, 7, 7, 7]
     default = sample(CONFIG.num_steps_each, CONFIG.step_lr)
     for steps, lr in [(0, 0.0), (-(2**31), -1.0), (3, np.nan), (0, np.inf), (-1, -np.inf)]:
         np.testing.assert_array_equal(sample(steps, lr), default)
@@ -120,6 +128,38 @@ def test_impossible_rows_are_moved_to_possible_ones(call):
     for steps, lr in [(1, 1e-4), (MAX_STEPS_EACH - 1, 1e-4), (3, 2e-4)]:
         assert not np.array_equal(sample(steps, lr), default)
         assert not np.array_equal(sample(steps, lr), most)
+
+
+def test_steps_that_consistent_annealing_cannot_take_are_moved_to_its_own(network):
+    """Each row's range is that of its own number of steps."""
+    config = dataclasses.replace(CONFIG, sampler="cas", cas_step_lr=7e-5)
+    module = sampler_module(network, config, MAX_STEPS_EACH)
+
+    def sample(steps, lr):
+        steps, lr = np.array(steps, np.int32), np.array(lr, np.float32)
+        seeds = np.full(len(steps), SEEDS[0])
+        return module.sample(tf.constant(seeds), tf.constant(steps), tf.constant(lr))["samples"]
+
+    chain = ConsistentAnnealing(geometric_sigmas(1.0, 0.01, 3), denoise=True)
+
+    @tf.function(autograph=False)
+    def by_hand(steps, lr):
+        rows = Rows.fill(SEEDS[:1], lr, steps)
+        return sampling.draw(chain, network, rows, CONFIG.image_shape, tile=2)[0]
+
+    lowest, highest = consistent_step_range(chain.sigmas, np.arange(8))
+    steps = [3, 3, 3, 3, 1, 1, 1, 7]
+    asked = [0, lowest[3] * 0.999, highest[3] * 1.001, 9e-5, 8e-5, 1.05e-4, np.nan, lowest[3]]
+    # One step a level cannot take the export's own 7e-5: it has the middle of its range.
+    taken = [7e-5, 7e-5, 7e-5, 9e-5, 1e-4, 1.05e-4, 1e-4, lowest[3]]
+    samples = sample(steps, asked)
+    assert np.isfinite(samples).all()
+    for row, pair in enumerate(zip(steps, taken, strict=True)):
+        expected = by_hand(tf.constant(pair[0]), tf.constant(pair[1], tf.float32))
+        np.testing.assert_allclose(samples[row], expected, atol=1e-6)
+    default = module.sample_uint8(tf.constant(SEEDS[:1]))["image"]
+    np.testing.assert_array_equal(default[0], np.round(samples[0] * 255))
+    assert np.abs(samples[3] - samples[0]).max() > 0.01
 
 
 def test_labels_outside_are_moved_to_the_nearest_inside(call, network):

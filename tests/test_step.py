@@ -249,3 +249,45 @@ def test_corruption_has_the_right_distributions(draws):
     assert abs(noise.std() - 1) < 0.01
     images, _, _ = draws([1] * 2, [0, 1], 0, dataclasses.replace(CONFIG, dequantize=False))
     np.testing.assert_array_equal(images, 0.5)
+
+
+# --- tiles ---
+
+
+def test_tiles_give_the_gradient_of_the_batch():
+    """And the same bits each time, although two tiles are computed at once."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    state = TrainingState(CONFIG, strategy)
+    arguments = (tf.constant(batch(0)), tf.range(8), tf.constant(0, tf.int64))
+    results = {}
+    for tile in (8, 4, 1):
+        config = dataclasses.replace(CONFIG, training_tile=tile)
+        gradients = TrainingStep(state, config, strategy).gradients
+        results[tile] = gradients(*arguments)
+        for _ in range(20):
+            for value, again in zip(results[tile], gradients(*arguments), strict=True):
+                np.testing.assert_array_equal(value, again)
+    gradient, loss, level_losses, level_counts = results.pop(8)
+    for parts in results.values():
+        assert tf.norm(parts[0] - gradient) < 1e-4 * tf.norm(gradient)
+        np.testing.assert_allclose(parts[1], loss, rtol=1e-5)
+        np.testing.assert_allclose(parts[2], level_losses, rtol=1e-5)
+        np.testing.assert_array_equal(parts[3], level_counts)
+
+
+@pytest.mark.parametrize(
+    "size, on_cpu, options, tile",
+    [
+        (128, True, {}, 8),
+        (16, True, {}, 8),
+        (28, True, {}, 7),
+        (26, True, {}, 26),  # no divisor from 4 to 8
+        (15, True, {}, 15),
+        (128, False, {}, 128),
+        (128, True, {"jit_compile": True}, 128),
+        (128, False, {"training_tile": 32}, 32),
+        (4, True, {"training_tile": 32}, 4),
+    ],
+)
+def test_size_of_a_tile(size, on_cpu, options, tile):
+    assert dataclasses.replace(CONFIG, **options).tile_of(size, on_cpu) == tile

@@ -4,10 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
-from ncsn_tf import toy, toy_mixture
+from ncsn_tf import random, toy, toy_figures, toy_mixture
 from ncsn_tf.command_line import run_command
+from ncsn_tf.random import Stream
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,15 @@ def test_draws_have_the_weights(density, seeds):
     first, second = toy_mixture.mode_weights(density, density.sample(seeds))
     assert first + second == 1
     assert abs(first - 0.8) < 4 * CHANCE
+
+
+def test_a_step_is_the_papers(density, seeds, monkeypatch):
+    """x + (a / 2) s + sqrt(a) z with a = 0.1."""
+    monkeypatch.setattr(toy_mixture, "_STEPS", 1)
+    start = toy_mixture.EXTENT * (2 * random.uniform(seeds, (2,), Stream.INITIAL_STATE) - 1)
+    noise = random.normal(seeds, (2,), Stream.LANGEVIN, (0, 0))
+    expected = start + 0.1 / 2 * density.score(start) + np.sqrt(0.1) * noise
+    np.testing.assert_allclose(toy_mixture.langevin(density, seeds), expected, atol=1e-4)
 
 
 def test_langevin_dynamics_loses_the_weights(density, seeds):
@@ -85,6 +96,44 @@ def test_estimated_scores_are_wrong_where_there_are_no_data(density):
     assert outside > 20 * inside
 
 
+def test_the_figure_shows_both_scores_and_their_difference(density, tmp_path, monkeypatch):
+    arrows, pictures = [], []
+
+    def catch(name, kept):
+        plain = getattr(Axes, name)
+
+        def method(self, *args, **options):
+            kept.append((self, args, options))
+            return plain(self, *args, **options)
+
+        monkeypatch.setattr(Axes, name, method)
+
+    catch("quiver", arrows)
+    catch("imshow", pictures)
+    offset = np.array([3.0, 4.0])
+
+    def estimated(x):
+        """Off by (3, 4) where x_1 > 0, by a tenth of that elsewhere."""
+        return density.score(x).numpy() + np.where(x[:, :1] > 0, 1.0, 0.1) * offset
+
+    toy_figures.save_scores(tmp_path / "scores.png", density, estimated)
+    (left, true, _), (middle, estimate, _) = arrows
+    assert (left.get_title(), middle.get_title()) == ("true scores", "estimated scores")
+    places = np.stack(true[:2], -1)
+    np.testing.assert_array_equal(np.stack(estimate[:2], -1), places)
+    np.testing.assert_array_equal(places, toy_mixture.plane(20))
+    np.testing.assert_allclose(np.stack(true[2:], -1), density.score(places), rtol=1e-5)
+    np.testing.assert_allclose(np.stack(estimate[2:], -1), estimated(places), rtol=1e-5)
+    assert arrows[0][2]["scale"] == arrows[1][2]["scale"]
+    ((_, (error,), options),) = pictures
+    # Rows are x_2 from below, columns x_1.
+    assert (options["origin"], options["extent"]) == ("lower", (-8, 8, -8, 8))
+    expected = np.where(np.arange(100) >= 50, 5.0, 0.5) * np.ones([100, 1])
+    np.testing.assert_allclose(error, expected, rtol=1e-3)
+    # The size of the difference, on a scale that reaches from its one value to the other.
+    np.testing.assert_allclose([options["norm"].vmin, options["norm"].vmax], [0.5, 5], rtol=1e-3)
+
+
 def test_the_command(tmp_path, capsys):
     out = tmp_path / "pictures"
     with pytest.raises(SystemExit) as end:
@@ -104,12 +153,15 @@ def test_the_command(tmp_path, capsys):
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+def test_a_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch):
+    """Is said before the network is trained."""
+    monkeypatch.setattr(toy_mixture, "train_score_network", None)
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as end:
         run_command(toy.main, ["toy.py", f"--out={tmp_path}/file/x", "--num_steps=1"])
     assert end.value.code == 1
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error == f"error: {tmp_path}/file/x/scores.png cannot be written: Not a directory\n"
 
 
 def test_matplotlib_is_asked_for_in_one_line(monkeypatch, tmp_path, capsys):

@@ -66,8 +66,8 @@ def failed(call, *args):
 
 def draw(transport, seeds=SEEDS, version=2):
     """The cheapest way to images."""
-    inputs = {"seed": np.asarray(seeds, np.int64)}
-    return transport.predict(version, transport.pixels_signature, inputs, transport.pixels_output)
+    inputs, output = {"seed": np.asarray(seeds, np.int64)}, transport.pixels_output
+    return transport.predict(version, transport.pixels_signature, inputs, [output])[output]
 
 
 @PROTOCOLS
@@ -90,6 +90,7 @@ def test_status_and_signatures(protocol, connect, server):
         "image": Tensor("uint8", (None, 3, 4, 3)),
         "image_bytes": Tensor("string", (None,)),
         "samples": Tensor("float32", (None, 3, 4, 3)),
+        "steps_per_level": Tensor("int32", (None,)),
     }
 
 
@@ -100,7 +101,7 @@ def test_status_and_signatures(protocol, connect, server):
         ({}, stand_in_images(SEEDS)),
         ({"num_steps_each": 4}, stand_in_images(SEEDS, steps=4)),
         ({"step_lr": 0.3}, stand_in_images(SEEDS, step_lr=0.3)),
-        ({"num_steps_each": 99, "step_lr": 0.7}, stand_in_images(SEEDS, steps=9, step_lr=0.7)),
+        ({"num_steps_each": 9, "step_lr": 0.7}, stand_in_images(SEEDS, steps=9, step_lr=0.7)),
     ],
 )
 def test_images_are_exact(protocol, settings, expected, connect):
@@ -110,13 +111,43 @@ def test_images_are_exact(protocol, settings, expected, connect):
     assert settings == {} or np.any(drawn != stand_in_images(SEEDS))
 
 
-def test_a_grpc_request_asks_for_the_image_alone(connect, server):
+@PROTOCOLS
+def test_more_steps_than_the_server_takes(protocol, connect):
+    client = Client(connect(protocol), num_steps_each=10)
+    with pytest.raises(UserError) as error:
+        client.images(SEEDS)
+    assert str(error.value).endswith(
+        " takes 9 steps a level, not --num_steps_each=10: ask for no more, or export with a larger "
+        "--max_steps_each"
+    )
+
+
+@PROTOCOLS
+def test_the_limit_of_the_servers_batching(protocol, connect, server):
+    """It is learned from the refusal, in the words of the server's batching."""
+    client = Client(connect(protocol))
+    text = "Task size 4 is larger than maximum input batch size 3"
+    server.failures.append(("predict", "INVALID_ARGUMENT", text))
+    np.testing.assert_array_equal(client.images(SEEDS), stand_in_images(SEEDS))
+    sizes = [size_of(request) for _, method, request in server.requests if method == "predict"]
+    assert sizes == [4, 3, 1]
+
+
+def size_of(request):
+    if isinstance(request, dict):
+        return len(request["inputs"]["seed"])
+    return request.inputs["seed"].tensor_shape.dim[0].size
+
+
+def test_a_grpc_request_asks_for_no_output_that_it_does_not_need(connect, server):
+    Client(connect("grpc"), step_lr=0.5).images(SEEDS)
+    assert list(server.requests[-1][2].output_filter) == ["image"]
     Client(connect("grpc"), 1, num_steps_each=4).images(SEEDS)
     request = server.requests[-1][2]
     assert request.model_spec.name == "ncsn"
     assert request.model_spec.version.value == 1
     assert request.model_spec.signature_name == "sample"
-    assert list(request.output_filter) == ["image"]
+    assert list(request.output_filter) == ["image", "steps_per_level"]
     assert request.inputs["seed"].dtype == 9  # DT_INT64
     assert [axis.size for axis in request.inputs["seed"].tensor_shape.dim] == [4]
     assert sorted(request.inputs) == ["seed", "step_lr", "steps_per_level"]
@@ -223,6 +254,13 @@ def test_no_answer_within_the_deadline(protocol, connect, server):
     assert "did not answer within --deadline=0.25 seconds" in str(error)
 
 
+@PROTOCOLS
+def test_a_slow_server_and_a_deadline(protocol, connect, server):
+    server.delay = 0.4
+    assert failed(draw, connect(protocol, deadline=0.2)).kind is Kind.DEADLINE
+    assert len(draw(connect(protocol, deadline=30.0))) == len(SEEDS)
+
+
 def test_the_deadline_holds_for_an_answer_that_trickles(connect):
     """Each byte comes in time, the whole does not."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -286,9 +324,10 @@ def test_no_server(protocol, connect):
 
 
 @PROTOCOLS
-def test_no_such_host(protocol):
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "a b"])
+def test_no_such_host(protocol, host):
     scheme = {"rest": "http"}.get(protocol, protocol)
-    transport = open_transport(Address(scheme, "no-such-host.invalid", 8500), "ncsn", 20.0)
+    transport = open_transport(Address(scheme, host, 8500), "ncsn", 20.0)
     assert failed(transport.status).kind is Kind.UNREACHABLE
     transport.close()
 
@@ -363,9 +402,21 @@ def test_an_answer_that_is_not_tensorflow_servings(body, what, connect):
     assert what in str(error)
 
 
+def test_messages_of_signature_sample_fit_in_json(connect):
+    """An image as a PNG, as integers and as the longest of float32's decimals."""
+    transport = connect("rest")
+    client = Client(transport, step_lr=0.5)
+    client._image_shape = (256, 256, 3)
+    longest = json.dumps(np.full([1, 4, 4, 3], 1.1754943e-38, np.float32).tolist())
+    assert transport.bytes_per_value["sample"] >= len(longest) / 48 + 2 * 4 + 2
+    assert client.request_size(64) == 1
+    client._image_shape = (32, 32, 3)
+    assert client.request_size(64) == 4 * 2**20 // (96 * 3072)
+
+
 def test_a_damaged_png(connect):
     client = Client(connect("rest"))
-    client._transport.predict = lambda *args: np.array([b"not a PNG"], object)
+    client._transport.predict = lambda *args: {"image_bytes": np.array([b"not a PNG"], object)}
     with pytest.raises(UserError, match="answered with a damaged PNG"):
         client.images(np.array([1]))
 
@@ -415,7 +466,7 @@ class TestServerRules:
         status, answer = post({"signature_name": "sample", "instances": [row]})
         assert status == 200
         (row,) = answer["predictions"]
-        assert sorted(row) == ["image", "image_bytes", "samples"]
+        assert sorted(row) == ["image", "image_bytes", "samples", "steps_per_level"]
         assert row["image"] == stand_in_images([7], 3, 1.0)[0].tolist()
 
     def test_columns(self, post):
