@@ -1,6 +1,7 @@
 """Starts TensorFlow for a command: quiet, with the devices that were asked for."""
 
 import contextlib
+import logging
 import os
 import platform
 import sys
@@ -65,7 +66,8 @@ def start_tensorflow(num_virtual_devices=0, deterministic=False, parallel_parts=
         accelerators = [] if num_virtual_devices else tf.config.list_logical_devices("GPU")
         devices = accelerators or tf.config.list_logical_devices("CPU")
         if _is_quiet():
-            tf.get_logger().setLevel("ERROR")
+            for logger in (tf.get_logger(), logging.getLogger("absl")):
+                logger.setLevel(logging.ERROR)
         if deterministic:
             tf.config.experimental.enable_op_determinism()
         return tf.distribute.MirroredStrategy([device.name for device in devices])
