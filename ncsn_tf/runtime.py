@@ -70,7 +70,21 @@ def start_tensorflow(num_virtual_devices=0, deterministic=False, parallel_parts=
                 logger.setLevel(logging.ERROR)
         if deterministic:
             tf.config.experimental.enable_op_determinism()
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return mirrored_strategy([device.name for device in devices])
+
+
+def mirrored_strategy(devices):
+    """A `tf.distribute.MirroredStrategy` over devices of one kind, such as ["CPU:0", "CPU:1"].
+
+    CPUs add their gradients on one of them. TensorFlow would have them meet in collective
+    operations, which it numbers anew for every strategy but tells apart by number alone: training
+    a second network of another size in the same process would end in a shape mismatch.
+    """
+    import tensorflow as tf
+
+    on_cpus = all("CPU" in device for device in devices)
+    reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
 def _share_cores(tf, parts):

@@ -15,6 +15,7 @@ from ncsn_tf.checkpoints import RunCheckpoints
 from ncsn_tf.compat import KERAS_3, raw_variable
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.state import TrainingState, build_network
 
 CONFIG = Config(dataset="digits", image_size=8, channels=1, features=2, num_levels=3, ema_decay=0.5)
@@ -22,7 +23,7 @@ CONFIG = Config(dataset="digits", image_size=8, channels=1, features=2, num_leve
 
 @pytest.fixture(scope="module")
 def strategy():
-    return tf.distribute.MirroredStrategy(["CPU:0"])
+    return mirrored_strategy(["CPU:0"])
 
 
 def move(state):

@@ -21,6 +21,7 @@ from ncsn_tf.data import Source
 from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.noisy_classifier import NoisyClassifier
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.sources import load_source
 from ncsn_tf.state import build_network
 
@@ -144,7 +145,7 @@ def sample(files, **options):
     out = files / "out.npz"
     options = SampleOptions(workdir=str(files / "run"), format="npz", out=str(out), **options)
     options.validate()
-    with np.load(draw.draw(options, tf.distribute.MirroredStrategy(["CPU:0"]))) as arrays:
+    with np.load(draw.draw(options, mirrored_strategy(["CPU:0"]))) as arrays:
         return arrays["images"]
 
 

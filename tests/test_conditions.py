@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from ncsn_tf import checkpoints, draw
@@ -17,6 +16,7 @@ from ncsn_tf.conditions import open_condition
 from ncsn_tf.config import Config
 from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.state import build_network
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ def sample(folder, tmp_path):
             workdir=str(folder / run), format="npz", out=str(tmp_path / "out.npz"), **options
         )
         options.validate()
-        with np.load(draw.draw(options, tf.distribute.MirroredStrategy(["CPU:0"]))) as arrays:
+        with np.load(draw.draw(options, mirrored_strategy(["CPU:0"]))) as arrays:
             return arrays["images"]
 
     return sample

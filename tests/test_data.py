@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import data
+from ncsn_tf.runtime import mirrored_strategy
 
 
 def numbered(num_examples, shape=(2, 2, 1)):
@@ -171,7 +172,7 @@ def test_evaluation_of_a_small_source_yields_its_whole_batches_and_at_least_one(
 
 
 def test_a_strategy_splits_each_global_batch_over_its_replicas():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    strategy = mirrored_strategy(["CPU:0"])
     dataset = data.training_batches(encoded(numbered(40)), batch_size=8, seed=2, start_step=4)
     distributed = iter(strategy.experimental_distribute_dataset(dataset))
     seen = [strategy.experimental_local_results(next(distributed))[0].numpy() for _ in range(3)]

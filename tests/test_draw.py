@@ -11,6 +11,7 @@ from PIL import Image
 from ncsn_tf import draw, origins
 from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.runtime import mirrored_strategy
 
 
 class FakeOrigin(origins._Local):
@@ -287,7 +288,7 @@ def test_not_an_export(name, exports, fake):
 @pytest.mark.parametrize("saved_model", ["", "newest"])
 def test_no_run(saved_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    strategy = mirrored_strategy(["CPU:0"])
     with pytest.raises(UserError, match="no run in runs/"):
         draw.draw(SampleOptions(saved_model=saved_model), strategy)
     with pytest.raises(UserError, match="nowhere holds no checkpoint"):

@@ -28,6 +28,7 @@ from ncsn_tf.draw import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.export import ExportOptions
 from ncsn_tf.origins import Export
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.sampler import Sampler
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import TrainingState
@@ -119,7 +120,7 @@ def run_python(*args, cwd):
 def run(tmp_path_factory):
     """Settings of a run with a checkpoint whose average is not its weights."""
     config = dataclasses.replace(CONFIG, workdir=str(tmp_path_factory.mktemp("export") / "run"))
-    state = TrainingState(config, tf.distribute.MirroredStrategy(["CPU:0"]))
+    state = TrainingState(config, mirrored_strategy(["CPU:0"]))
     state.average.vector.assign(state.average.vector * 1.25)
     state.step.assign(11)
     checkpoints.RunCheckpoints(state, config).save()

@@ -12,6 +12,7 @@ from ncsn_tf.config import Config
 from ncsn_tf.networks import NCSN
 from ncsn_tf.objectives import gaussian_projections, objective_loss, spherical_projections
 from ncsn_tf.random import Stream, normal
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.state import TrainingState
 from ncsn_tf.step import TrainingStep, corrupt
 
@@ -100,7 +101,7 @@ def test_a_step_on_two_replicas_trains_the_objective():
     config = dataclasses.replace(
         CONFIG, objective="ssm_vr", num_projections=2, optimizer="SGD", learning_rate=1e-3
     )
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored_strategy(["CPU:0", "CPU:1"])
     state = TrainingState(config, strategy)
     step = TrainingStep(state, config, strategy)
     counters = (tf.range(6), tf.constant(0, tf.int64))

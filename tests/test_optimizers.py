@@ -14,6 +14,7 @@ from ncsn_tf.layers import Convolution
 from ncsn_tf.networks import NCSN
 from ncsn_tf.optimizers import Adam, make_optimizer
 from ncsn_tf.pytorch import load_reference_weights
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.schedule import geometric_sigmas
 
 
@@ -98,7 +99,7 @@ def test_flat_weights_move_towards_others():
 
 
 def test_flat_weights_reach_every_replica():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored_strategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         network = small_network()
         flat = FlatWeights(network)

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from ncsn_tf import checkpoints
 from ncsn_tf.draw import SampleOptions, draw
+from ncsn_tf.runtime import mirrored_strategy
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ROOT / "tests" / "golden" / "package_sets"
@@ -56,7 +57,7 @@ def test_weights_of_either_set_draw_its_images(kind, flag, kept):
         format="npz",
         out=str(run_dir / "drawn.npz"),
     )
-    drawn = load(draw(options, tf.distribute.MirroredStrategy(["CPU:0"])))["images"]
+    drawn = load(draw(options, mirrored_strategy(["CPU:0"])))["images"]
     assert largest_difference(drawn, images[kind]) <= 1
 
 

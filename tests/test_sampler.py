@@ -12,6 +12,7 @@ from ncsn_tf import langevin, sampler
 from ncsn_tf.conditional import ConditionalLangevin, Known, Measurement
 from ncsn_tf.config import Config
 from ncsn_tf.origins import Checkpoint
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.sampler import Sampler
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import build_network
@@ -31,7 +32,7 @@ SEEDS = [3, -1, 2**40, 7, 0]
 
 
 def make_sampler(num_replicas):
-    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(num_replicas)])
+    strategy = mirrored_strategy([f"CPU:{i}" for i in range(num_replicas)])
     keras.utils.set_random_seed(1)
     with strategy.scope():
         return Sampler(build_network(CONFIG), CONFIG)
@@ -82,7 +83,7 @@ def test_a_condition_goes_with_its_image(images):
     """Over two replicas, of five images, in pieces: the known pixels are those of each seed."""
     sigmas = geometric_sigmas(CONFIG.sigma_begin, CONFIG.sigma_end, CONFIG.num_levels)
     chain = ConditionalLangevin(sigmas, Measurement())
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored_strategy(["CPU:0", "CPU:1"])
     keras.utils.set_random_seed(1)
     with strategy.scope():
         two = Sampler(build_network(CONFIG), CONFIG, chain)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from ncsn_tf.config import Config
 from ncsn_tf.networks import NCSN, NCSNv2
+from ncsn_tf.runtime import mirrored_strategy
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.state import TrainingState, build_network
 
@@ -32,7 +33,7 @@ def flat(network):
 
 @pytest.fixture(scope="module")
 def strategy():
-    return tf.distribute.MirroredStrategy(["CPU:0"])
+    return mirrored_strategy(["CPU:0"])
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_a_state_begins_at_step_0_with_its_average_at_its_weights(state):
 
 
 def test_weights_are_a_function_of_the_seed(state):
-    two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    two = mirrored_strategy(["CPU:0", "CPU:1"])
     without = dataclasses.replace(CONFIG, ema_decay=0.0)
     same = TrainingState(without, two)
     np.testing.assert_array_equal(flat(same.network), flat(state.network))

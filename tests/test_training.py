@@ -18,6 +18,7 @@ from ncsn_tf import checkpoints, compat, training
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.hooks import Every, Reporter, deferred_signals, format_time, level_scalars
+from ncsn_tf.runtime import mirrored_strategy
 
 CONFIG = Config(
     dataset="digits",
@@ -41,7 +42,7 @@ CONFIG = Config(
 
 
 def replicas(count):
-    return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+    return mirrored_strategy([f"CPU:{i}" for i in range(count)])
 
 
 def train(config, strategy=None):
