@@ -30,19 +30,25 @@ def multiply_adds(network, image_shape):
     Raises:
         ValueError: no convolution was found, or one whose shape is not known.
     """
+    counts = [
+        _of(node) for node in traced_operations(network, image_shape) if node.type == "Conv2D"
+    ]
+    if not counts:
+        raise ValueError("the network's graph holds no convolution to count")
+    return sum(counts)
+
+
+def traced_operations(network, image_shape):
+    """The operations of a network's graph for one image, those of its functions among them."""
     inputs = tf.TensorSpec([1, *image_shape]), tf.TensorSpec([1], tf.int32)
     eager = tf.config.functions_run_eagerly()
     # So that functions within the network are traced into the graph at hand.
     tf.config.run_functions_eagerly(True)
     try:
         function = tf.function(lambda x, labels: network(x, labels), autograph=False)
-        graph = function.get_concrete_function(*inputs).graph
+        return function.get_concrete_function(*inputs).graph.get_operations()
     finally:
         tf.config.run_functions_eagerly(eager)
-    counts = [_of(node) for node in graph.get_operations() if node.type == "Conv2D"]
-    if not counts:
-        raise ValueError("the network's graph holds no convolution to count")
-    return sum(counts)
 
 
 def _of(node):

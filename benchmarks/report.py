@@ -52,6 +52,7 @@ COLUMNS = {
         ("langevin_step", "Langevin step", _seconds),
         ("langevin_spread", "its spread", _spread),
         ("overhead", "overhead", "{:+.1%}".format),
+        ("own_work", "own work", "{:.1%}".format),
         _PEAK,
     ],
     "startup": [
@@ -99,7 +100,8 @@ LEGENDS = {
     "reference: the reference implementation's share (given, not measured); ratio: of the two; "
     "times PyTorch: its seconds in this run over ours",
     "sample": "seconds: of a network evaluation, called from Python; overhead: of a Langevin step "
-    "inside the compiled chain over it; the other columns are those of train",
+    "inside the compiled chain over it; own work: of such a step whose score costs nothing, as a "
+    "share of it; the other columns are those of train",
     "startup": "seconds from the start of the process; the reference's training starts in "
     f"{REFERENCE_STARTUP[0]} to {REFERENCE_STARTUP[1]} s (given, not measured)",
     "memory": "resident memory of the process; peak: until the third step was done",

@@ -74,13 +74,9 @@ class Counts:
 
 def count(network):
     """`Counts` of a network, from its traced graph."""
-    import tensorflow as tf
+    from benchmarks.operations import multiply_adds, traced_operations
 
-    from benchmarks.operations import multiply_adds
-
-    inputs = tf.TensorSpec([1, *network.image_shape]), tf.TensorSpec([1], tf.int32)
-    function = tf.function(lambda x, labels: network(x, labels), autograph=False)
-    operations = function.get_concrete_function(*inputs).graph.get_operations()
+    operations = traced_operations(network, network.image_shape)
     convolutions = [op for op in operations if op.type == "Conv2D"]
     # Each normalisation has one, of its input and its means.
     norms = [op for op in operations if op.type == "SquaredDifference"]

@@ -32,16 +32,17 @@ def sample_rows(case, results):
     row = _speed("sample", case, results, "seconds", results[0]["gflop"])
     step = summarize([value for result in results for value in result["step_seconds"]])
     # Of each process by itself, so that a change of the machine's speed between two cancels.
-    overheads = [
-        quantile(result["step_seconds"], 0.5) / quantile(result["seconds"], 0.5) - 1
-        for result in results
-    ]
+    steps, own = (
+        [quantile(result[name], 0.5) / quantile(result["seconds"], 0.5) for result in results]
+        for name in ("step_seconds", "bare_seconds")
+    )
     return [
         row
         | {
             "langevin_step": step.median,
             "langevin_spread": step.spread,
-            "overhead": quantile(overheads, 0.5),
+            "overhead": quantile(steps, 0.5) - 1,
+            "own_work": quantile(own, 0.5),
             "chain_steps": results[0]["chain_steps"],
             "peak_memory": max(result["peak_memory"] for result in results),
         }

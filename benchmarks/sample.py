@@ -10,7 +10,8 @@ def measure(request):
 
     Returns:
         seconds: of each evaluation of the network on a batch. step_seconds: of a step of each
-        chain. chain_steps: its length. gflop: counted operations of one evaluation of the batch.
+        chain. bare_seconds: of a step of each chain whose score is -x: what the sampler itself
+        does. chain_steps: its length. gflop: counted operations of one evaluation of the batch.
         gemm_before, gemm_after: GFLOP/s. peak_memory: MiB.
     """
     from ncsn_tf.config import PARALLEL_TILES
@@ -39,34 +40,43 @@ def measure(request):
     tile = -(-config.batch_size // PARALLEL_TILES)
     network_fn = tf.function(lambda x, labels: in_tiles(network, tile, x, labels), autograph=False)
 
+    def advance(score_fn, x, rows, stop):
+        return in_tiles(lambda x, rows: langevin.advance(score_fn, x, rows, 0, stop), tile, x, rows)
+
     @tf.function(autograph=False)
     def chain_fn(x, rows, stop):
-        score_fn = read_weights(network)
-        return in_tiles(lambda x, rows: langevin.advance(score_fn, x, rows, 0, stop), tile, x, rows)
+        return advance(read_weights(network), x, rows, stop)
+
+    @tf.function(autograph=False)
+    def bare_fn(x, rows, stop):
+        return advance(lambda x, labels: -x, x, rows, stop)
 
     def evaluate():
         network_fn(x, labels).numpy()
 
-    def chain(steps):
-        chain_fn(x, rows, tf.constant(steps)).numpy()
+    def run(chain, steps):
+        chain(x, rows, tf.constant(steps)).numpy()
 
     evaluate()
-    chain(1)
+    run(chain_fn, 1)
+    run(bare_fn, 1)
     before = gemm_rate()
     # So long that a chain's start counts little, so short that there are several in the budget.
     once = quantile(repeat(evaluate, 0.0), 0.5)
     longest = config.num_levels * config.num_steps_each
     steps = max(1, min(20, longest, round(budget / 8 / once)))
-    seconds, chains = [], []
+    seconds, chains, bare = [], [], []
 
     def turn():
         seconds.extend(repeat(evaluate, 0.0, least=steps))
-        chains.extend(repeat(lambda: chain(steps), 0.0, least=1))
+        chains.extend(repeat(lambda: run(chain_fn, steps), 0.0, least=1))
+        bare.extend(repeat(lambda: run(bare_fn, steps), 0.0, least=1))
 
     repeat(turn, budget, least=2)
     return {
         "seconds": seconds,
         "step_seconds": [each / steps for each in chains],
+        "bare_seconds": [each / steps for each in bare],
         "chain_steps": steps,
         "gflop": operations.forward_gflop(network) * config.batch_size,
         "gemm_before": before,

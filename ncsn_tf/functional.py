@@ -37,10 +37,23 @@ def instance_norm_plus(x, table, labels):
 
 @tf.custom_gradient
 def _instance_norm_plus(x, table, labels):
-    pixels = x.shape[1] * x.shape[2]
+    y, *moments = _normalize(x, tf.gather(table, labels))
+
+    def gradient(upstream):
+        d_x, d_parameters = _normalize_gradient(upstream, x, tf.gather(table, labels), *moments)
+        return d_x, tf.math.unsorted_segment_sum(d_parameters, labels, table.shape[0]), None
+
+    return y, gradient
+
+
+# One graph for every shape, which all layers of that shape share: tracing them one by one takes
+# longer than training's first step.
+@functools.partial(tf.function, autograph=False)
+def _normalize(x, parameters):
+    """y, and (mean, inverse, mean_hat, inverse_spread) for its gradient."""
     channels = x.shape[3]
     wide = tf.cast(x, tf.float32)
-    gamma, alpha, beta = tf.split(tf.gather(table, labels), 3, axis=1)  # [B, C] each
+    gamma, alpha, beta = tf.split(parameters, 3, axis=1)  # [B, C] each
     mean = tf.reduce_mean(wide, [1, 2], keepdims=True)  # [B, 1, 1, C]
     variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), [1, 2])
     mean = tf.reshape(mean, [-1, channels])
@@ -52,36 +65,39 @@ def _instance_norm_plus(x, table, labels):
     inverse_spread = tf.sqrt(1.0 / (spread + EPSILON))
     mean_hat = centred * inverse_spread
     scale = gamma * inverse
-    gain = gamma * alpha
-    shift = gain * mean_hat + beta - mean * scale
+    shift = gamma * alpha * mean_hat + beta - mean * scale
     y = tf.cast(wide * _spatial(scale) + _spatial(shift), x.dtype)
+    return y, mean, inverse, mean_hat, inverse_spread
 
-    def gradient(upstream):
-        wide_upstream = tf.cast(upstream, tf.float32)
-        # Sums over the pixels of dy and of dy * (x - mu): all that the parameters and the
-        # statistics need.
-        total = tf.reduce_sum(wide_upstream, [1, 2])
-        weighted = tf.reduce_sum(wide_upstream * wide, [1, 2]) - mean * total
-        d_mixed = mean_hat * total
-        d_gamma = inverse * weighted + alpha * d_mixed
-        d_alpha = gamma * d_mixed
-        d_table = tf.math.unsorted_segment_sum(
-            tf.concat([d_gamma, d_alpha, total], 1), labels, table.shape[0]
-        )
-        d_mean_hat = gain * total
-        along = tf.reduce_sum(centred * d_mean_hat, 1, keepdims=True)
-        pull = along * tf.square(inverse_spread) * (1.0 / (channels - 1))
-        d_centred = inverse_spread * (d_mean_hat - centred * pull)
-        d_mean = d_centred - tf.reduce_mean(d_centred, 1, keepdims=True) - scale * total
-        slope = scale * tf.square(inverse) * weighted * (-1.0 / pixels)
-        offset = d_mean * (1.0 / pixels) - slope * mean
-        dy, x_again, scale_again, slope, offset = _gradients_together(
-            wide_upstream, wide, scale, slope, offset
-        )
-        d_x = dy * _spatial(scale_again) + x_again * _spatial(slope) + _spatial(offset)
-        return tf.cast(d_x, x.dtype), d_table, None
 
-    return y, gradient
+# Not inlined: TensorFlow would regroup its sums, and not alike in every graph that it is part of.
+@functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
+def _normalize_gradient(upstream, x, parameters, mean, inverse, mean_hat, inverse_spread):
+    """Gradients of x and of the parameters."""
+    pixels = x.shape[1] * x.shape[2]
+    channels = x.shape[3]
+    wide, wide_upstream = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
+    gamma, alpha, _ = tf.split(parameters, 3, axis=1)
+    # Sums over the pixels of dy and of dy * (x - mu): all that the parameters and the statistics
+    # need.
+    total = tf.reduce_sum(wide_upstream, [1, 2])
+    weighted = tf.reduce_sum(wide_upstream * wide, [1, 2]) - mean * total
+    d_mixed = mean_hat * total
+    d_gamma = inverse * weighted + alpha * d_mixed
+    d_alpha = gamma * d_mixed
+    d_mean_hat = gamma * alpha * total
+    along = tf.reduce_sum(mean_hat * d_mean_hat, 1, keepdims=True)
+    pull = along * (1.0 / (channels - 1))
+    d_centred = inverse_spread * (d_mean_hat - mean_hat * pull)
+    scale = gamma * inverse
+    d_mean = d_centred - tf.reduce_mean(d_centred, 1, keepdims=True) - scale * total
+    slope = scale * tf.square(inverse) * weighted * (-1.0 / pixels)
+    offset = d_mean * (1.0 / pixels) - slope * mean
+    dy, x_again, scale, slope, offset = _gradients_together(
+        wide_upstream, wide, scale, slope, offset
+    )
+    d_x = dy * _spatial(scale) + x_again * _spatial(slope) + _spatial(offset)
+    return tf.cast(d_x, x.dtype), tf.concat([d_gamma, d_alpha, total], 1)
 
 
 @tf.custom_gradient

@@ -193,8 +193,10 @@ def test_the_references_share_is_shown_only_for_its_own_case():
 def test_rows_of_sample_by_hand():
     case = options.Case(config(batch_size=4), {})
     result = {"gemm_before": 10.0, "gemm_after": 10.0, "gflop": 1.0, "peak_memory": 1.0}
-    results = [result | {"seconds": [1.0], "step_seconds": [1.1, 1.3], "chain_steps": 5}]
+    times = {"seconds": [1.0], "step_seconds": [1.1, 1.3], "bare_seconds": [0.03, 0.05]}
+    results = [result | times | {"chain_steps": 5}]
     (row,) = rows.sample_rows(case, results)
+    assert row["own_work"] == pytest.approx(0.04)
     assert row["overhead"] == pytest.approx(0.2)
     assert row["langevin_step"] == pytest.approx(1.2)
     assert (row["images_per_second"], row["share"]) == (4.0, pytest.approx(0.1))
@@ -425,8 +427,9 @@ def test_a_measurement_from_end_to_end(tmp_path):
     assert case["config"]["features"] == 2
     (result,), (row,) = case["results"], case["rows"]
     assert min(result["gemm_before"], result["gemm_after"]) > 0
-    assert min(len(result["seconds"]), len(result["step_seconds"])) >= 2
-    assert min(result["seconds"] + result["step_seconds"]) > 0
+    for name in ("seconds", "step_seconds", "bare_seconds"):
+        assert len(result[name]) >= 2
+        assert min(result[name]) > 0
     assert result["gflop"] == 2 * operations.forward_gflop(NCSN((8, 8, 1), 2, 10))
     assert 100 < row["peak_memory"] < 10_000
     assert 0 < row["share"] < 1

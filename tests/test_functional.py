@@ -142,6 +142,30 @@ def test_norm_second_derivatives(scale):
             assert_near(value, correct, 5e-6)
 
 
+def test_norms_of_one_shape_share_their_graphs():
+    """However many layers there are: tracing each by itself is most of training's start."""
+
+    def counts():
+        shared = functional._normalize, functional._normalize_gradient
+        return [fn.experimental_get_tracing_count() for fn in shared]
+
+    x, table = tf.zeros([2, 3, 7, 5]), tf.ones([4, 15])
+    labels = tf.constant([1, 2])
+
+    @tf.function(autograph=False)
+    def layers(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = x
+            for _ in range(3):
+                y = functional.instance_norm_plus(y, table, labels)
+        return tape.gradient(y, x)
+
+    before = counts()
+    layers(x)
+    assert counts() == [count + 1 for count in before]
+
+
 def test_norm_of_bfloat16_keeps_its_statistics_in_float32():
     x, table, weights = norm_inputs()
     x = tf.cast(x + 20.0, tf.bfloat16)  # statistics in bfloat16 would be far off
