@@ -24,6 +24,9 @@ LARGEST_EXACT = 256
 # activations to stay in the cache. And how many such tiles are computed at the same time.
 CPU_TILE = 8
 PARALLEL_TILES = 2
+# The widest network for which it pays to halve a batch of fewer than two tiles: the gradients of
+# more weights take longer to add than the halves gain.
+HALVED_FEATURES = 64
 
 _data = functools.partial(option, group="data")
 _network = functools.partial(option, group="network")
@@ -188,13 +191,17 @@ class Config:
     def tile_of(self, size, on_cpu):
         """How many of a replica's `size` training images pass through the network together.
 
-        What `training_tile` says. When that is 0: all of them on an accelerator, with XLA, and
-        where they are fewer than 16; else on a CPU eight, or the next smaller divisor down to four.
+        What `training_tile` says. When that is 0: all of them on an accelerator and with XLA; else
+        on a CPU eight, or the next smaller divisor down to four. Fewer than 16 pass in two halves
+        in a network of up to 64 features, and together in a wider one.
         """
         if self.training_tile:
             return min(self.training_tile, size)
-        if not on_cpu or self.jit_compile or size < 2 * CPU_TILE:
+        if not on_cpu or self.jit_compile:
             return size
+        if size < 2 * CPU_TILE:
+            halved = size % 2 == 0 and self.features <= HALVED_FEATURES
+            return size // 2 if halved else size
         divisors = range(CPU_TILE, CPU_TILE // 2 - 1, -1)
         return next((tile for tile in divisors if size % tile == 0), size)
 

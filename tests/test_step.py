@@ -293,7 +293,13 @@ def test_tiles_give_the_gradient_of_the_batch():
         (16, True, {}, 8),
         (28, True, {}, 7),
         (26, True, {}, 26),  # no divisor from 4 to 8
-        (15, True, {}, 15),
+        (15, True, {}, 15),  # nor two halves
+        (14, True, {}, 7),
+        (2, True, {"features": 64}, 1),
+        (14, True, {"features": 65}, 14),
+        (16, True, {"features": 128}, 8),
+        (14, False, {}, 14),
+        (14, True, {"jit_compile": True}, 14),
         (128, False, {}, 128),
         (128, True, {"jit_compile": True}, 128),
         (128, False, {"training_tile": 32}, 32),
