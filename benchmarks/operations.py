@@ -1,5 +1,7 @@
 """Operations counted in graphs: multiply-adds of convolutions, nodes."""
 
+import collections
+import dataclasses
 import math
 
 import tensorflow as tf
@@ -10,14 +12,16 @@ TRAINING_FACTOR = 3
 
 
 def forward_gflop(network):
-    """Billions of operations in the convolutions of one evaluation of one image.
+    """Billions of operations in the convolutions that one evaluation of one image asks for.
 
-    A multiply-add counts as two. Normalisation, pooling and the like are not counted.
+    A multiply-add counts as two. Normalisation, pooling and the like are not counted. A convolution
+    that is merged with the pooling after it counts as if it was not, so that programs which do not
+    merge them can be compared.
     """
-    return 2e-9 * multiply_adds(network, network.image_shape)
+    return 2e-9 * multiply_adds(network, network.image_shape, unmerged=True)
 
 
-def multiply_adds(network, image_shape):
+def multiply_adds(network, image_shape, unmerged=False):
     """Multiply-adds in the convolutions that a network does for one image.
 
     The sum over the traced graph's Conv2D nodes of: elements of the result, times height, width
@@ -26,16 +30,73 @@ def multiply_adds(network, image_shape):
     Args:
         network: (x [1, *image_shape], labels int32 [1]) -> score.
         image_shape: (H, W, C).
+        unmerged: count a 4 x 4 convolution at every other pixel as what it was merged from, a 3 x 3
+            one at every pixel.
 
     Raises:
         ValueError: no convolution was found, or one whose shape is not known.
     """
-    counts = [
-        _of(node) for node in traced_operations(network, image_shape) if node.type == "Conv2D"
-    ]
-    if not counts:
+    counted = convolutions(network, image_shape)
+    if not counted:
         raise ValueError("the network's graph holds no convolution to count")
-    return sum(counts)
+    return sum(number * shape.multiply_adds(unmerged) for shape, number in counted.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What tells one convolution of a network from another.
+
+    Attributes:
+        image: (H, W, inputs), of one image.
+        result: (H', W', filters).
+        kernel: (height, width, inputs, filters).
+    """
+
+    image: tuple
+    result: tuple
+    kernel: tuple
+    stride: int
+    dilation: int
+
+    def multiply_adds(self, unmerged=False):
+        """Of one image; see `multiply_adds` of a network."""
+        height, width, inputs, _ = self.kernel
+        size = height * width
+        if unmerged and self.stride == 2:
+            size = self.stride**2 * (height - 1) * (width - 1)
+        return math.prod(self.result) * size * inputs
+
+    def __str__(self):
+        (height, width, inputs), kernel = self.image, self.kernel
+        stride = f", stride {self.stride}" if self.stride > 1 else ""
+        dilation = f", dilation {self.dilation}" if self.dilation > 1 else ""
+        return (
+            f"{height}x{width}, {inputs} to {kernel[3]}, {kernel[0]}x{kernel[1]}{stride}{dilation}"
+        )
+
+
+def convolutions(network, image_shape):
+    """The shapes of a network's convolutions: {`Shape`: how many of it}, in the graph's order.
+
+    Raises:
+        ValueError: a shape is not known.
+    """
+    counted = collections.Counter()
+    for node in traced_operations(network, image_shape):
+        if node.type == "Conv2D":
+            (image, kernel), (result,) = node.inputs, node.outputs
+            if not all(tensor.shape.is_fully_defined() for tensor in (image, kernel, result)):
+                raise ValueError(
+                    f"the shapes of {node.name} are not known: {result.shape}, kernel "
+                    f"{kernel.shape}"
+                )
+            stride, dilation = (node.get_attr(name)[1] for name in ("strides", "dilations"))
+            shape = Shape(
+                *(tuple(image.shape[1:]), tuple(result.shape[1:]), tuple(kernel.shape)),
+                *(stride, dilation),
+            )
+            counted[shape] += 1
+    return counted
 
 
 def traced_operations(network, image_shape):
@@ -49,13 +110,6 @@ def traced_operations(network, image_shape):
         return function.get_concrete_function(*inputs).graph.get_operations()
     finally:
         tf.config.run_functions_eagerly(eager)
-
-
-def _of(node):
-    result, kernel = node.outputs[0].shape, node.inputs[1].shape
-    if not (result.is_fully_defined() and kernel.is_fully_defined()):
-        raise ValueError(f"the shapes of {node.name} are not known: {result}, kernel {kernel}")
-    return math.prod(result) * math.prod(kernel[:3])
 
 
 def graph_nodes(graph_def):

@@ -150,6 +150,17 @@ class SampleOptions(Options):
 
 
 @dataclasses.dataclass(frozen=True)
+class ConvolutionsOptions(Options):
+    """Seconds of each shape of convolution alone, and of all that a step has."""
+
+    features: str = _features("128")
+    batch_sizes: str = _batch_sizes("4")
+    onednn: str = _onednn()
+    seconds: float = _seconds(0.5)
+    repeats: int = _repeats(1)
+
+
+@dataclasses.dataclass(frozen=True)
 class StartupOptions(Options):
     """Seconds from the start of a process to its first step, or first evaluation of an export."""
 

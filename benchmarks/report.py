@@ -16,6 +16,10 @@ def _seconds(value):
     return f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
 
 
+def _milliseconds(value):
+    return f"{1e3 * value:.2f} ms"
+
+
 def _number(value):
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
@@ -54,6 +58,21 @@ COLUMNS = {
         ("overhead", "overhead", "{:+.1%}".format),
         ("own_work", "own work", "{:.1%}".format),
         _PEAK,
+    ],
+    "convolutions": [
+        ("convolution", "convolution", str),
+        ("number", "number", str),
+        ("gflop", "GFLOP", _number),
+        ("result", "result", _milliseconds),
+        ("result_share", "share", _percent),
+        ("kernel_gradient", "gradient of kernel", _milliseconds),
+        ("kernel_gradient_share", "share", _percent),
+        ("input_gradient", "of input", _milliseconds),
+        ("input_gradient_share", "share", _percent),
+        ("seconds", "all together", _seconds),
+        ("share", "share", _percent),
+        ("reference_share", "reference", _percent),
+        ("over_reference", "ratio at best", "{:.2f}".format),
     ],
     "startup": [
         ("imported", "imported", _seconds),
@@ -102,6 +121,9 @@ LEGENDS = {
     "sample": "seconds: of a network evaluation, called from Python; overhead: of a Langevin step "
     "inside the compiled chain over it; own work: of such a step whose score costs nothing, as a "
     "share of it; the other columns are those of train",
+    "convolutions": "each product alone, for the batch; share: of the GEMM rate; all together: if "
+    "nothing else took any time; reference: the reference implementation's share (given); ratio at "
+    "best: of the two",
     "startup": "seconds from the start of the process; the reference's training starts in "
     f"{REFERENCE_STARTUP[0]} to {REFERENCE_STARTUP[1]} s (given, not measured)",
     "memory": "resident memory of the process; peak: until the third step was done",

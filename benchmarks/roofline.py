@@ -74,15 +74,18 @@ class Counts:
 
 def count(network):
     """`Counts` of a network, from its traced graph."""
-    from benchmarks.operations import multiply_adds, traced_operations
+    from benchmarks.operations import convolutions, traced_operations
 
-    operations = traced_operations(network, network.image_shape)
-    convolutions = [op for op in operations if op.type == "Conv2D"]
+    counted = convolutions(network, network.image_shape)
     # Each normalisation has one, of its input and its means.
-    norms = [op for op in operations if op.type == "SquaredDifference"]
+    norms = [
+        op
+        for op in traced_operations(network, network.image_shape)
+        if op.type == "SquaredDifference"
+    ]
     return Counts(
-        multiply_adds(network, network.image_shape),
-        sum(math.prod(op.inputs[0].shape) + math.prod(op.outputs[0].shape) for op in convolutions),
+        sum(n * shape.multiply_adds() for shape, n in counted.items()),
+        sum(n * (math.prod(shape.image) + math.prod(shape.result)) for shape, n in counted.items()),
         sum(math.prod(op.outputs[0].shape) for op in norms),
     )
 

@@ -1,5 +1,7 @@
 """From the answers of a measurement's processes to rows of numbers."""
 
+import collections
+
 from benchmarks.timing import quantile, summarize
 
 # Share of its machine's GEMM rate that the reference implementation (PyTorch) reaches on two CPU
@@ -67,6 +69,37 @@ def compare_with_pytorch(cases):
         if theirs["rows"] and theirs["rows"][0].get("program") and ours["rows"]:
             row = ours["rows"][0]
             row["over_pytorch"] = theirs["rows"][0]["seconds"] / row["seconds"]
+
+
+def convolutions_rows(case, results):
+    """A row for each shape; the least times of an evaluation and a step, if all else took none."""
+    gemm = _median(results, "gemm")
+    evaluation = results[0]["gflop"]
+    rows, totals = [], collections.Counter()
+    for index, first in enumerate(results[0]["convolutions"]):
+        row = {name: first[name] for name in ("convolution", "number", "gflop")}
+        for product in ("result", "kernel_gradient", "input_gradient"):
+            if product in first:
+                seconds = _median([each["convolutions"][index] for each in results], product)
+                row[product] = seconds
+                row[f"{product}_share"] = first["gflop"] / seconds / gemm
+                totals[product] += first["number"] * seconds
+        rows.append(row)
+    least = {"sample": totals["result"], "train": sum(totals.values())}
+    for measurement, text, factor in [("sample", "an evaluation", 1), ("train", "a step", 3)]:
+        share = factor * evaluation / least[measurement] / gemm
+        reference = reference_share(measurement, case.config)
+        rows.append(
+            {
+                "convolution": f"all of {text}",
+                "number": sum(row["number"] for row in rows if "gflop" in row),
+                "seconds": least[measurement],
+                "share": share,
+                "reference_share": reference,
+                "over_reference": share / reference if reference else None,
+            }
+        )
+    return rows
 
 
 def startup_rows(case, results):
@@ -183,6 +216,7 @@ ROWS = {
     "train": train_rows,
     "sample": sample_rows,
     "pytorch": pytorch_rows,
+    "convolutions": convolutions_rows,
     "startup": startup_rows,
     "memory": memory_rows,
     "data": data_rows,

@@ -18,6 +18,7 @@ from ncsn_tf.options import show
 OPTIONS = {
     "train": options.TrainOptions,
     "sample": options.SampleOptions,
+    "convolutions": options.ConvolutionsOptions,
     "startup": options.StartupOptions,
     "memory": options.MemoryOptions,
     "data": options.DataOptions,
@@ -159,7 +160,7 @@ def main(argv):
     else:
         names, flags = list(OPTIONS), argv[1:]
         if flags and set(flags) <= {"--help", "-help", "-h"}:
-            lines = [f"  {name:<8} {kind.__doc__.strip()}" for name, kind in OPTIONS.items()]
+            lines = [f"  {name:<12} {kind.__doc__.strip()}" for name, kind in OPTIONS.items()]
             print(USAGE + "\n".join(lines) + "\n\nWithout a name: all. Flags of one: NAME --help")
             return
         if flags:

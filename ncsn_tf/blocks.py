@@ -76,17 +76,19 @@ class Block(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("ncsn_tf")
 class PreactivatedConvolution(Block):
-    """Instance normalisation++, if any -> ELU -> 3 x 3 convolution.
+    """Instance normalisation++, if any -> ELU -> 3 x 3 convolution -> 2 x 2 mean pool if `pool`.
 
-    Shapes: [B, H, W, C], labels [B] -> [B, H, W, filters].
+    Shapes: [B, H, W, C], labels [B] -> [B, H, W, filters], or half the height and width with
+    `pool`.
     """
 
-    def __init__(self, filters, num_levels, dilation=1, use_bias=True, **kwargs):
+    def __init__(self, filters, num_levels, dilation=1, use_bias=True, pool=False, **kwargs):
         super().__init__(filters, num_levels, **kwargs)
         self.dilation = dilation
         self.use_bias = use_bias
+        self.pool = pool
         self.norm = self.norm_named("norm")
-        self.conv = self.convolution_named("conv", dilation=dilation, use_bias=use_bias)
+        self.conv = self.convolution_named("conv", dilation=dilation, use_bias=use_bias, pool=pool)
 
     def build(self, input_shape):
         if self.norm is not None:
@@ -100,7 +102,12 @@ class PreactivatedConvolution(Block):
         return self.conv(tf.nn.elu(x))
 
     def get_config(self):
-        return {**super().get_config(), "dilation": self.dilation, "use_bias": self.use_bias}
+        return {
+            **super().get_config(),
+            "dilation": self.dilation,
+            "use_bias": self.use_bias,
+            "pool": self.pool,
+        }
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")
@@ -110,7 +117,8 @@ class ResidualBlock(Block):
     The first block of a stage changes the width: its first convolution keeps the input's channels,
     its shortcut is a convolution, and without dilation both paths end in a 2 x 2 mean pool. Any
     other block keeps the width and has the identity as shortcut. (Pooling and a 1 x 1 convolution
-    commute: the shortcut pools first, a quarter of the work.)
+    commute: the shortcut pools first, a quarter of the work. The other path pools within its second
+    convolution.)
 
     Args:
         filters: channels of the result; those of the input too unless `first`.
@@ -137,7 +145,9 @@ class ResidualBlock(Block):
             )
         options = {**self.options, "dilation": self.dilation}
         self.stage1 = PreactivatedConvolution(channels, name="stage1", **options)
-        self.stage2 = PreactivatedConvolution(self.filters, name="stage2", **options)
+        self.stage2 = PreactivatedConvolution(
+            self.filters, pool=self.pools, name="stage2", **options
+        )
         self.stage1.build(input_shape)
         self.stage2.build(input_shape)
         self.shortcut = None
@@ -151,7 +161,7 @@ class ResidualBlock(Block):
     def call(self, x, labels):
         h = self.stage2(self.stage1(x, labels), labels)
         if self.pools:
-            h, x = functional.mean_pool(h), functional.mean_pool(x)
+            x = functional.mean_pool(x)
         if self.shortcut is not None:
             x = functional.barrier(self.shortcut(x))
         return functional.barrier(h) + x

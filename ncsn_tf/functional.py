@@ -125,6 +125,20 @@ def mean_pool(x):
     return tf.nn.avg_pool2d(x, 2, 2, "VALID")
 
 
+def pooled_kernel(kernel):
+    """The kernel that pools what it convolves: [3, 3, in, out] -> [4, 4, in, out].
+
+        mean_pool(conv(x, K)) = conv(x, pooled_kernel(K)) at every other row and column
+
+    for a convolution whose zero padding is one pixel wide. The mean of four shifted copies of K:
+    16 multiply-adds a pixel of the result, channel by channel, instead of 36.
+    """
+    side = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]]) / 2  # [4, 3]
+    spread = tf.constant(np.kron(side, side), kernel.dtype)  # [16, 9]
+    pooled = tf.matmul(spread, tf.reshape(kernel, [9, -1]))
+    return tf.reshape(pooled, [4, 4, *kernel.shape[2:]])
+
+
 def average_pool_5x5(x):
     """Mean over 5 x 5, stride 1, the two rows and columns of zero padding counted, as PyTorch does.
 

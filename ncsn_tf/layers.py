@@ -32,7 +32,7 @@ class LayerTuple:
 
 @keras.saving.register_keras_serializable("ncsn_tf")
 class Convolution(keras.layers.Layer):
-    """Square convolution, stride 1, zero padding that keeps the image's size.
+    """Square convolution, stride 1, zero padding that keeps the image's size; mean pool on demand.
 
     Kernel and bias start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, fan_in =
     size^2 * inputs.
@@ -42,16 +42,27 @@ class Convolution(keras.layers.Layer):
         size: side of the kernel, odd.
         dilation: distance between the kernel's taps.
         use_bias: whether a bias is added.
+        pool: whether the mean of each 2 x 2 block of the result is taken. Both are then computed as
+            one (`functional.pooled_kernel`), for less than half the work.
 
-    Shapes: [B, H, W, inputs] -> [B, H, W, filters].
+    Shapes: [B, H, W, inputs] -> [B, H, W, filters]; with `pool`, [B, H/2, W/2, filters], H and W
+    even.
+
+    Raises:
+        ValueError: pooling after another kernel than 3 x 3, or a dilated one.
     """
 
-    def __init__(self, filters, size=3, dilation=1, use_bias=True, **kwargs):
+    def __init__(self, filters, size=3, dilation=1, use_bias=True, pool=False, **kwargs):
         super().__init__(**kwargs)
+        if pool and (size, dilation) != (3, 1):
+            raise ValueError(
+                f"pool needs a 3 x 3 kernel without dilation, not size {size}, dilation {dilation}"
+            )
         self.filters = filters
         self.size = size
         self.dilation = dilation
         self.use_bias = use_bias
+        self.pool = pool
 
     def build(self, input_shape):
         inputs = input_shape[-1]
@@ -60,6 +71,7 @@ class Convolution(keras.layers.Layer):
             name="kernel",
             shape=(self.size, self.size, inputs, self.filters),
             initializer=keras.initializers.RandomUniform(-bound, bound),
+            **KEEP_FLOAT32,
         )
         self.bias = None
         if self.use_bias:
@@ -71,8 +83,11 @@ class Convolution(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        kernel = tf.cast(self.kernel, self.compute_dtype)
-        y = tf.nn.conv2d(x, kernel, 1, "SAME", dilations=self.dilation)
+        kernel, stride = tf.convert_to_tensor(self.kernel), 1
+        if self.pool:
+            kernel, stride = functional.pooled_kernel(kernel), 2
+        kernel = tf.cast(kernel, self.compute_dtype)
+        y = tf.nn.conv2d(x, kernel, stride, "SAME", dilations=self.dilation)
         return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, self.compute_dtype))
 
     def get_config(self):
@@ -82,6 +97,7 @@ class Convolution(keras.layers.Layer):
             "size": self.size,
             "dilation": self.dilation,
             "use_bias": self.use_bias,
+            "pool": self.pool,
         }
 
 

@@ -11,8 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
-from benchmarks import children, machine, operations, options, report, rows, run, server, timing
+from benchmarks import (
+    children,
+    convolutions,
+    machine,
+    operations,
+    options,
+    report,
+    rows,
+    run,
+    server,
+    timing,
+)
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.networks import NCSN
@@ -56,13 +68,15 @@ def test_repeat_ends_with_the_time_but_not_before_the_least_number(seconds, leas
     [((32, 32, 3), 128, 9_867_886_592, 9.89), ((28, 28, 1), 64, 1_888_323_584, 1.89)],
 )
 def test_multiply_adds_of_the_papers_networks(image_shape, features, expected, reference):
-    counted = operations.multiply_adds(NCSN(image_shape, features, 10), image_shape)
-    assert counted == expected
+    network = NCSN(image_shape, features, 10)
+    assert operations.forward_gflop(network) == 2e-9 * expected
     # The reference has the shortcut of the first block that halves before its pooling, at four
     # times the work.
-    pixels = image_shape[0] * image_shape[1]
-    saved = (pixels - pixels // 4) * features * 2 * features
-    assert round((counted + saved) / 1e9, 2) == reference
+    pixels, pairs = image_shape[0] * image_shape[1], features * 2 * features
+    assert round((expected + (pixels - pixels // 4) * pairs) / 1e9, 2) == reference
+    # The other path of that block has 16 instead of 36 multiply-adds for each pooled pixel.
+    done = operations.multiply_adds(network, image_shape)
+    assert expected - done == (36 - 16) * (pixels // 4) * pairs
 
 
 def test_multiply_adds_by_hand_also_within_nested_functions():
@@ -80,6 +94,41 @@ def test_multiply_adds_by_hand_also_within_nested_functions():
     assert not tf.config.functions_run_eagerly()
     with pytest.raises(ValueError, match="no convolution"):
         operations.multiply_adds(lambda x, labels: x, (6, 4, 2))
+
+
+def test_shapes_of_convolutions():
+    def network(x, labels):
+        for kernel, stride, dilation in [([3, 3, 2, 2], 1, 2)] * 2 + [([4, 4, 2, 5], 2, 1)]:
+            x = tf.nn.conv2d(x, tf.ones(kernel), stride, "SAME", dilations=dilation)
+        return x
+
+    counted = operations.convolutions(network, (6, 4, 2))
+    assert {str(shape): number for shape, number in counted.items()} == {
+        "6x4, 2 to 2, 3x3, dilation 2": 2,
+        "6x4, 2 to 5, 4x4, stride 2": 1,
+    }
+    halving = list(counted)[1]
+    assert (halving.image, halving.result) == ((6, 4, 2), (3, 2, 5))
+    assert halving.multiply_adds() == 3 * 2 * 5 * (4 * 4 * 2)
+    assert halving.multiply_adds(unmerged=True) == 6 * 4 * 5 * (3 * 3 * 2)
+
+
+@pytest.mark.parametrize("batch_size, tile", [(2, 2), (4, 2)])
+@pytest.mark.parametrize("product", convolutions.PRODUCTS)
+def test_a_product_runs_as_often_as_it_says_for_the_whole_batch(product, batch_size, tile):
+    shape = operations.Shape((4, 4, 2), (2, 2, 3), (4, 4, 2, 3), 2, 1)
+    fn = convolutions.product_fn(shape, product, batch_size, tile)
+    context.enable_graph_collection()
+    try:
+        assert np.isfinite(fn())
+        graphs = context.context().export_run_metadata().function_graphs
+    finally:
+        context.disable_graph_collection()
+    names = {"result": "Conv2D", "kernel_gradient": "Conv2DBackpropFilter"}
+    name = names.get(product, "Conv2DBackpropInput")
+    # As it runs, after TensorFlow has optimised it: equal products must not have become one.
+    optimized = [node.op for graph in graphs for node in graph.post_optimization_graph.node]
+    assert sum(op.endswith(name) for op in optimized) == convolutions.IN_A_ROW * batch_size // tile
 
 
 def test_graph_nodes_counts_the_library_too():
@@ -200,6 +249,23 @@ def test_rows_of_sample_by_hand():
     assert row["overhead"] == pytest.approx(0.2)
     assert row["langevin_step"] == pytest.approx(1.2)
     assert (row["images_per_second"], row["share"]) == (4.0, pytest.approx(0.1))
+
+
+def test_rows_of_convolutions_by_hand():
+    case = options.Case(Config(features=128, batch_size=4), {})
+    products = {"result": 0.5, "kernel_gradient": 0.25, "input_gradient": 1.0}
+    first = {"convolution": "a", "number": 2, "gflop": 10.0, **products}
+    images = {"convolution": "b", "number": 1, "gflop": 5.0, **products}
+    del images["input_gradient"]
+    # The gflop of an evaluation are not the sum where convolutions are merged with poolings.
+    result = {"convolutions": [first, images], "gflop": 30.0, "gemm": 40.0}
+    one, other, evaluation, step = rows.convolutions_rows(case, [result])
+    assert (one["result_share"], one["kernel_gradient_share"]) == (0.5, 1.0)
+    assert "input_gradient" not in other
+    assert evaluation["number"] == step["number"] == 3
+    assert (evaluation["seconds"], step["seconds"]) == (1.5, 1.5 + 0.75 + 2.0)
+    assert evaluation["share"] == 30 / 1.5 / 40
+    assert step["over_reference"] == pytest.approx(90 / 4.25 / 40 / 0.60)
 
 
 def test_pytorch_is_compared_with_the_case_before_it():
@@ -441,13 +507,14 @@ def positive(value):
         return all(map(positive, value.values()))
     if isinstance(value, list):
         return bool(value) and all(map(positive, value))
-    return isinstance(value, bool) or value > 0
+    return isinstance(value, (bool, str)) or value > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name, flags, num_rows",
     [
+        ("convolutions", ["--batch_sizes=2", "--seconds=0.01"], [12]),
         ("train", ["--batch_sizes=2", "--ema_decay=0,0.9", "--seconds=0.01"], [1, 1]),
         ("startup", ["--batch_sizes=2", "--num_virtual_devices=0", "--repeats=1"], [1, 1]),
         ("memory", ["--batch_sizes=2"], [1]),

@@ -67,8 +67,10 @@ def test_residual_block_that_pools():
     x = normal(2, 6, 8, 4)
     y = block(x, LABELS)
     assert y.shape == (2, 3, 4, 6)
-    main = block.stage2(block.stage1(x, LABELS), LABELS)
-    # The reference pools after the shortcut's convolution.
+    # The reference pools after both convolutions.
+    unpooled = built(PreactivatedConvolution(6, LEVELS), (None, 6, 8, 4))
+    unpooled.set_weights(block.stage2.get_weights())
+    main = unpooled(block.stage1(x, LABELS), LABELS)
     assert_near(y, functional.mean_pool(main) + functional.mean_pool(block.shortcut(x)))
     assert kernel_shapes(block) == [(3, 3, 4, 4), (3, 3, 4, 6), (1, 1, 4, 6)]
     assert tuple(block.shortcut.bias.shape) == (6,)
@@ -213,6 +215,7 @@ def test_unknown_kinds(cls, option):
 
 BLOCKS = [
     (PreactivatedConvolution, {"dilation": 2, "use_bias": False}, [(2, 6, 8, 4)]),
+    (PreactivatedConvolution, {"pool": True}, [(2, 6, 8, 4)]),
     (ResidualBlock, {"dilation": 2, "first": True}, [(2, 6, 8, 4)]),
     (ResidualBlock, {"first": True}, [(2, 6, 8, 4)]),
     (ResidualConvolutionUnits, {"num_units": 3}, [(2, 6, 8, 4)]),

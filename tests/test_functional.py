@@ -258,6 +258,31 @@ def test_mean_pool_and_its_gradient():
     assert_near(gradient(functional.mean_pool, x, weights), spread, 1e-6)
 
 
+def test_pooled_kernel_convolves_and_pools():
+    """One number at a time: the value, and both gradients, by the adjoint."""
+    rng = np.random.default_rng(0)
+    x, kernel, weights = (
+        rng.normal(size=shape) for shape in [(2, 6, 4, 3), (3, 3, 3, 5), (2, 3, 2, 5)]
+    )
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    full = np.einsum("bhwcij,ijcf->bhwf", windows, kernel)
+    pooled = np.mean([full[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], 0)
+    x, kernel, weights = single(x, kernel, weights)
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        y = tf.nn.conv2d(x, functional.pooled_kernel(kernel), 2, "SAME")
+        value = tf.reduce_sum(weights * y)
+    d_x, d_kernel = tape.gradient(value, [x, kernel])
+    assert_near(y, pooled, 1e-6)
+    # Bilinear: along itself, each gradient gives the value.
+    for variable, gradient in [(x, d_x), (kernel, d_kernel)]:
+        np.testing.assert_allclose(tf.reduce_sum(variable * gradient), value, rtol=1e-4)
+    spread = weights.numpy().repeat(2, axis=1).repeat(2, axis=2) / 4
+    expected = np.einsum("bhwcij,bhwf->ijcf", windows, spread)
+    assert_near(d_kernel, expected, 1e-6)
+
+
 def test_resize_keeps_the_corners():
     x = tf.constant([[0.0, 1.0], [0.0, 1.0]])[None, :, :, None]
     resized = functional.resize_align_corners(x, 3, 4).numpy()[0, :, :, 0]

@@ -46,6 +46,23 @@ def test_convolution_is_the_naive_sum(size, dilation, height, width):
     np.testing.assert_allclose(y, naive_convolution(x, kernel, dilation) + bias, atol=2e-6)
 
 
+def test_convolution_that_pools():
+    plain, pooling = Convolution(5), Convolution(5, pool=True)
+    x = normal(2, 6, 8, 3)
+    plain(x), pooling(x)
+    assert [weight.shape for weight in pooling.weights] == [
+        weight.shape for weight in plain.weights
+    ]
+    pooling.set_weights(plain.get_weights())
+    np.testing.assert_allclose(pooling(x), functional.mean_pool(plain(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"size": 1}, {"dilation": 2}])
+def test_pooling_is_for_plain_3x3_convolutions(options):
+    with pytest.raises(ValueError, match="pool needs a 3 x 3 kernel without dilation"):
+        Convolution(5, pool=True, **options)
+
+
 @pytest.mark.parametrize("dilation", [1, 2, 4])
 def test_convolution_gradients(dilation):
     """The value is linear in x and in the kernel: a gradient is a difference of two values."""
@@ -135,6 +152,18 @@ def test_mixed_precision_convolution():
     np.testing.assert_allclose(tf.cast(y, tf.float32), expected, atol=0.03 * expected.max())
 
 
+def test_mixed_precision_kernel_is_pooled_in_float32():
+    layer = Convolution(4, pool=True, use_bias=False, dtype="mixed_bfloat16")
+    x = tf.cast(normal(2, 6, 6, 3), tf.bfloat16)
+    y = layer(x)
+    assert y.dtype == tf.bfloat16
+    (kernel,) = layer.get_weights()
+    pooled = tf.cast(functional.pooled_kernel(tf.constant(kernel)), tf.bfloat16)
+    np.testing.assert_array_equal(y, tf.nn.conv2d(x, pooled, 2, "SAME"))
+    rounded = functional.pooled_kernel(tf.cast(kernel, tf.bfloat16))
+    assert np.any(y != tf.nn.conv2d(x, rounded, 2, "SAME"))
+
+
 def test_mixed_precision_norm_uses_its_table_in_float32():
     layer = ConditionalInstanceNormPlus(2, dtype="mixed_bfloat16")
     x, labels = tf.cast(normal(2, 4, 5, 6), tf.bfloat16), tf.constant([1, 0])
@@ -152,15 +181,24 @@ def test_mixed_precision_norm_uses_its_table_in_float32():
     [
         Convolution(4, size=1, dilation=2, use_bias=False, name="one"),
         Convolution(4, dtype="mixed_bfloat16"),
+        Convolution(4, pool=True, name="four"),
         ConditionalInstanceNormPlus(5, name="two"),
         InstanceNormPlus(name="three"),
         NormTableInitializer(),
     ],
-    ids=["convolution", "mixed precision", "norm", "unconditional norm", "initializer"],
+    ids=["convolution", "mixed precision", "pooling", "norm", "unconditional norm", "initializer"],
 )
 def test_serialisation_round_trip(layer):
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(copy) is type(layer)
     assert copy.get_config() == layer.get_config()
-    for attribute in ("filters", "size", "dilation", "use_bias", "num_levels", "compute_dtype"):
+    for attribute in (
+        "filters",
+        "size",
+        "dilation",
+        "use_bias",
+        "pool",
+        "num_levels",
+        "compute_dtype",
+    ):
         assert getattr(copy, attribute, None) == getattr(layer, attribute, None)
