@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks import two_modes
 from ncsn_tf.command_line import parse_options, run_command
 from ncsn_tf.options import option
 
@@ -20,8 +21,6 @@ TOLERANCES = (1e-1, 1e-2, 1e-4)
 # that the sampler can take (cas).
 ALD_STEPS = (0.05, 0.2, 0.8)
 CAS_STEPS = (1.1, 2.0, 4.0)
-MIXTURE_SIGMAS = (2.0, 0.01, 10)
-WEIGHT, DEVIATION, SIZE = 0.8, 0.05, 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,94 +41,6 @@ class Result(NamedTuple):
     samples: object
     evaluations: float
     setting: str
-
-
-def two_modes():
-    """0.8 N(0.7, 0.05^2 I) + 0.2 N(0.3, 0.05^2 I) in 16 dimensions: the modes are 1.6 apart."""
-    from ncsn_tf.densities import GaussianMixture
-
-    means = [[0.7] * SIZE, [0.3] * SIZE]
-    return GaussianMixture([WEIGHT, 1.0 - WEIGHT], means, DEVIATION**2)
-
-
-class MixtureScore:
-    """Of a mixture, at any sigma."""
-
-    def __init__(self, density):
-        self.density = density
-
-    def at_sigma(self, x, sigma):
-        return self.density.score(x, sigma)
-
-    def levels(self, sigmas):
-        """The same for chains that ask by label."""
-        score_fn = self.density.score_fn(sigmas)
-        score_fn.at_sigma = self.at_sigma
-        return score_fn
-
-
-def mode_errors(x):
-    """How samples of `two_modes` under little noise differ from it.
-
-    Args:
-        x: float [N, 16].
-
-    Returns:
-        share of the first mode; the largest error of a mode's mean, averaged over the dimensions,
-        in standard deviations; the mean standard deviation within modes over the true one. NaN
-        where a mode has fewer than two samples.
-    """
-    import numpy as np
-
-    x = np.asarray(x, np.float64)
-    first = x.mean(1) > 0.5
-    means, variances, counts = [], [], []
-    for mode, place in ((x[first], 0.7), (x[~first], 0.3)):
-        if len(mode) < 2:
-            return float(first.mean()), float("nan"), float("nan")
-        means.append(abs(mode.mean() - place) / true_deviation())
-        variances.append(mode.var(0, ddof=1).mean())
-        counts.append(len(mode))
-    pooled = np.average(variances, weights=counts)
-    return float(first.mean()), float(max(means)), float(pooled**0.5 / true_deviation())
-
-
-def true_deviation():
-    """Within a mode, at the smallest noise level."""
-    return (DEVIATION**2 + MIXTURE_SIGMAS[1] ** 2) ** 0.5
-
-
-def energy_distance(x, y):
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased, and its standard error to first order.
-
-    0 if and only if both are drawn from the same distribution (Szekely & Rizzo 2013). The error
-    is that of the linear part of the two-sample U-statistic; for samples of one distribution that
-    part is 0, and the error says too little.
-
-    Args:
-        x, y: float [N, ...] and [M, ...], N and M at least 2.
-    """
-    import numpy as np
-
-    x, y = (np.asarray(part, np.float64).reshape(len(part), -1) for part in (x, y))
-    between, within_x, within_y = _distances(x, y), _distances(x, x), _distances(y, y)
-    near_x, near_y = (
-        part.sum(1) / (len(part) - 1) for part in (within_x, within_y)
-    )  # each one's own distance is 0
-    value = 2.0 * between.mean() - near_x.mean() - near_y.mean()
-    linear_x, linear_y = between.mean(1) - near_x, between.mean(0) - near_y
-    variance = 4.0 * (linear_x.var(ddof=1) / len(x) + linear_y.var(ddof=1) / len(y))
-    return float(value), float(variance**0.5)
-
-
-def _distances(x, y):
-    import numpy as np
-
-    squares = (x**2).sum(1)[:, None] + (y**2).sum(1) - 2.0 * x @ y.T
-    distances = np.sqrt(np.maximum(squares, 0.0))
-    if x is y:
-        np.fill_diagonal(distances, 0.0)
-    return distances
 
 
 class Bench:
@@ -191,6 +102,8 @@ class Bench:
 
     def _best(self, name, run, steps, sizes):
         """The result with the step size whose samples of other seeds are nearest to the target."""
+        from benchmarks.energy import energy_distance
+
         distances = [
             energy_distance(run(self._seeds(1), size, steps)[0], self.targets)[0] for size in sizes
         ]
@@ -226,23 +139,30 @@ class Bench:
 
 
 def mixture_table(options):
-    """The samplers on `two_modes`: lines of markdown."""
+    """The samplers on the mixture of `two_modes`: lines of markdown."""
     import tensorflow as tf
 
     from ncsn_tf.schedule import geometric_sigmas
 
-    density, sigmas = two_modes(), geometric_sigmas(*MIXTURE_SIGMAS).numpy()
+    density = two_modes.density()
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
     seeds = tf.range(options.num_draws, dtype=tf.int64) + (options.seed + 2**40)
-    exact = density.perturbed(MIXTURE_SIGMAS[1]).sample(seeds).numpy()
-    score_fn = MixtureScore(density).levels(sigmas)
+    exact = density.perturbed(two_modes.SIGMAS[1]).sample(seeds).numpy()
+    score_fn = two_modes.MixtureScore(density).levels(sigmas)
     bench = Bench(
-        score_fn, sigmas, (SIZE,), exact[:2000], options.num_draws, options.seed, clip=False
+        score_fn,
+        sigmas,
+        (two_modes.SIZE,),
+        exact[:2000],
+        options.num_draws,
+        options.seed,
+        clip=False,
     )
     exact_row = Result("exact draws", exact, 0, "")
     return _table(
         ("sampler", "evaluations", "setting", "weight (0.8)", "mean error", "deviation (1)"),
         [exact_row, *_shown(bench.results(MIXTURE_EVALUATIONS))],
-        lambda samples: "{:.3f} | {:.3f} | {:.3f}".format(*mode_errors(samples)),
+        lambda samples: "{:.3f} | {:.3f} | {:.3f}".format(*two_modes.mode_errors(samples)),
     )
 
 
@@ -250,6 +170,7 @@ def network_table(options):
     """The samplers with a run's network: lines of markdown."""
     import numpy as np
 
+    from benchmarks.energy import energy_distance
     from ncsn_tf import checkpoints
     from ncsn_tf.data import load_pixels
     from ncsn_tf.samplers import make_sigmas, score_jumps

@@ -63,13 +63,13 @@ class Answer(NamedTuple):
 
 
 def mixture():
-    """`samplers.two_modes`, the unit a mode's deviation."""
-    from benchmarks import samplers
+    """`two_modes`, the unit a mode's deviation."""
+    from benchmarks import two_modes
     from ncsn_tf.schedule import geometric_sigmas
 
-    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
-    score_fn = samplers.MixtureScore(samplers.two_modes())
-    return Problem("mixture", score_fn, sigmas, (samplers.SIZE,), False, samplers.DEVIATION)
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
+    score_fn = two_modes.MixtureScore(two_modes.density())
+    return Problem("mixture", score_fn, sigmas, (two_modes.SIZE,), False, two_modes.DEVIATION)
 
 
 def trained(workdir):

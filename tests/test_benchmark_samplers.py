@@ -1,4 +1,4 @@
-"""The measures of benchmarks/samplers.py on samples whose law is known, and its choices."""
+"""The measures of the samplers' benchmark on samples whose law is known, and its choices."""
 
 import math
 import statistics
@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import samplers, solvers
-from benchmarks.samplers import Bench, MixtureScore, energy_distance, mode_errors
+from benchmarks import solvers, two_modes
+from benchmarks.energy import energy_distance
+from benchmarks.samplers import Bench
+from benchmarks.two_modes import MixtureScore, mode_errors
 from ncsn_tf import sampling
 from ncsn_tf.densities import GaussianMixture
 from ncsn_tf.flow import ProbabilityFlow
@@ -19,7 +21,7 @@ from ncsn_tf.sde import PredictorCorrector
 
 
 def exact_draws(count, first_seed=0):
-    density = samplers.two_modes().perturbed(samplers.MIXTURE_SIGMAS[1])
+    density = two_modes.density().perturbed(two_modes.SIGMAS[1])
     return density.sample(tf.range(first_seed, first_seed + count, dtype=tf.int64)).numpy()
 
 
@@ -33,7 +35,7 @@ def test_exact_draws_have_no_mode_errors():
 def test_mode_errors_are_those_that_were_made():
     x = exact_draws(5000).astype(np.float64)
     first = x.mean(1) > 0.5
-    deviation = samplers.true_deviation()
+    deviation = two_modes.true_deviation()
     shifted = np.where(first[:, None], x, x + 0.5 * deviation)  # one mode, by half a deviation
     assert mode_errors(shifted)[1] == pytest.approx(0.5, abs=0.05)
     centres = np.where(first[:, None], 0.7, 0.3)
@@ -66,9 +68,9 @@ def test_energy_distance_of_normal_densities():
 
 
 def test_every_sampler_approaches_the_mixture():
-    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
-    score_fn = MixtureScore(samplers.two_modes()).levels(sigmas)
-    bench = Bench(score_fn, sigmas, (samplers.SIZE,), exact_draws(300, 10**6), 300, 0, clip=False)
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
+    score_fn = MixtureScore(two_modes.density()).levels(sigmas)
+    bench = Bench(score_fn, sigmas, (two_modes.SIZE,), exact_draws(300, 10**6), 300, 0, clip=False)
     exact = exact_draws(1000, 2 * 10**6)
     results = list(bench.results((20, 200)))
     assert [result.name for result in results] == [*sorted(["ald", "cas", "pc"] * 2), *["ode"] * 3]
@@ -85,17 +87,17 @@ def test_every_sampler_approaches_the_mixture():
 
 def errors_of(chain, step_lr, num_steps_each):
     """`mode_errors` of 4,000 samples: the weight's standard error is 0.006."""
-    score_fn = MixtureScore(samplers.two_modes()).levels(chain.sigmas)
+    score_fn = MixtureScore(two_modes.density()).levels(chain.sigmas)
     rows = Rows.fill(tf.range(4000, dtype=tf.int64), step_lr, num_steps_each)
     draw = tf.function(
-        lambda rows: sampling.draw(chain, score_fn, rows, (samplers.SIZE,), clip=False),
+        lambda rows: sampling.draw(chain, score_fn, rows, (two_modes.SIZE,), clip=False),
         autograph=False,
     )
     return mode_errors(draw(rows))
 
 
 def test_consistent_annealing_has_the_modes_weights_and_deviations():
-    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
     step_lr = 4 * consistent_step_range(sigmas, 60)[0]
     weight, mean, deviation = errors_of(ConsistentAnnealing(sigmas), step_lr, 60)
     assert abs(weight - 0.8) < 0.03
@@ -105,7 +107,7 @@ def test_consistent_annealing_has_the_modes_weights_and_deviations():
 @pytest.mark.parametrize("predictor", ["reverse", "ancestral"])
 def test_the_predictor_corrector_has_the_modes_weights_and_deviations(predictor):
     """The start around 1/2, and not around the mean of 0.62, costs 0.02 of the weight."""
-    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
     weight, mean, deviation = errors_of(PredictorCorrector(sigmas, predictor=predictor), 0.0, 40)
     assert abs(weight - 0.78) < 0.03
     assert mean < 0.05 and abs(deviation - 1) < 0.05
@@ -113,9 +115,9 @@ def test_the_predictor_corrector_has_the_modes_weights_and_deviations(predictor)
 
 def test_the_flow_is_the_monotone_map_of_the_mixture():
     """In one dimension its paths do not cross: F_L(x) = F_1(x_0), with F those of the densities."""
-    weights, means, deviation = (0.8, 0.2), (0.7, 0.3), samplers.DEVIATION
+    weights, means, deviation = (0.8, 0.2), (0.7, 0.3), two_modes.DEVIATION
     density = GaussianMixture(weights, [[mean] for mean in means], deviation**2)
-    sigmas = geometric_sigmas(*samplers.MIXTURE_SIGMAS).numpy()
+    sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
     chain = ProbabilityFlow(sigmas, rtol=1e-5, atol=1e-5)
     rows = Rows.fill(tf.range(200, dtype=tf.int64), 0.0, 1)
     start = chain.start(rows.seeds, (1,))
