@@ -95,7 +95,7 @@ def convolutions(network, image_shape):
                 *(tuple(image.shape[1:]), tuple(result.shape[1:]), tuple(kernel.shape)),
                 *(stride, dilation),
             )
-            counted[shape] += 1
+            counted[shape] += result.shape[0]  # more than one where an image is taken apart
     return counted
 
 

@@ -1,8 +1,10 @@
-"""What differs between the package sets: the only place that asks for a version.
+"""What differs between package sets and builds of TensorFlow: the only place that asks.
 
 The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addons, is TensorFlow
 2.15 with Keras 2.15.
 """
+
+import functools
 
 import keras
 import tensorflow as tf
@@ -17,6 +19,30 @@ XLA_ON_CPU = KERAS_3
 
 # Whether `read_weights` can read them, so that several tiles' chains run at the same time.
 TILES_AT_ONCE = KERAS_3
+
+
+@functools.cache
+def has_dilated_gradients():
+    """Whether TensorFlow computes the gradients of dilated convolutions here.
+
+    oneDNN does, and accelerators do. TensorFlow's own operations for CPUs do not, which are all
+    there is on a Mac, with TF_ENABLE_ONEDNN_OPTS=0, and on x86 processors without AVX512-VNNI
+    unless that is 1.
+    """
+    with tf.init_scope():
+        pixels = tf.zeros([1, 4, 4, 1])
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=pixels.shape,
+                filter=tf.zeros([3, 3, 1, 1]),
+                out_backprop=pixels,
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+                dilations=[1, 2, 2, 1],
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
 
 
 def raw_variable(variable):

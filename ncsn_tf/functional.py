@@ -139,6 +139,18 @@ def pooled_kernel(kernel):
     return tf.reshape(pooled, [4, 4, *kernel.shape[2:]])
 
 
+def dilated_convolution(x, kernel, dilation):
+    """`tf.nn.conv2d(x, kernel, 1, "SAME", dilations=dilation)`, by convolutions without dilation.
+
+    One for each of the dilation^2 images that every so many rows and columns make. For where
+    TensorFlow cannot compute the gradients of a dilated convolution.
+    """
+    padding = [[0, -side % dilation] for side in x.shape[1:3]]
+    parts = tf.space_to_batch(x, [dilation, dilation], padding)
+    parts = tf.nn.conv2d(parts, kernel, 1, "SAME")
+    return tf.batch_to_space(parts, [dilation, dilation], padding)
+
+
 def average_pool_5x5(x):
     """Mean over 5 x 5, stride 1, the two rows and columns of zero padding counted, as PyTorch does.
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf import functional
-from ncsn_tf.compat import KEEP_FLOAT32
+from ncsn_tf.compat import KEEP_FLOAT32, has_dilated_gradients
 
 
 class LayerTuple:
@@ -87,7 +87,10 @@ class Convolution(keras.layers.Layer):
         if self.pool:
             kernel, stride = functional.pooled_kernel(kernel), 2
         kernel = tf.cast(kernel, self.compute_dtype)
-        y = tf.nn.conv2d(x, kernel, stride, "SAME", dilations=self.dilation)
+        if self.dilation == 1 or has_dilated_gradients():
+            y = tf.nn.conv2d(x, kernel, stride, "SAME", dilations=self.dilation)
+        else:
+            y = functional.dilated_convolution(x, kernel, self.dilation)
         return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, self.compute_dtype))
 
     def get_config(self):

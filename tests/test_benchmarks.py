@@ -25,6 +25,7 @@ from benchmarks import (
     server,
     timing,
 )
+from ncsn_tf import functional
 from ncsn_tf.config import Config
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.networks import NCSN
@@ -111,6 +112,13 @@ def test_shapes_of_convolutions():
     assert (halving.image, halving.result) == ((6, 4, 2), (3, 2, 5))
     assert halving.multiply_adds() == 3 * 2 * 5 * (4 * 4 * 2)
     assert halving.multiply_adds(unmerged=True) == 6 * 4 * 5 * (3 * 3 * 2)
+
+
+def test_an_image_that_is_taken_apart_is_counted_whole():
+    def network(x, labels):
+        return functional.dilated_convolution(x, tf.ones([3, 3, 2, 5]), 2)
+
+    assert operations.multiply_adds(network, (6, 4, 2)) == 6 * 4 * 5 * (3 * 3 * 2)
 
 
 @pytest.mark.parametrize("batch_size, tile", [(2, 2), (4, 2)])

@@ -1,11 +1,16 @@
 """The layers: initialisation, dilated convolution, precision, serialisation."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import functional
+from ncsn_tf import compat, functional, layers
 from ncsn_tf.layers import (
     ConditionalInstanceNormPlus,
     Convolution,
@@ -37,7 +42,11 @@ def naive_convolution(x, kernel, dilation):
 
 @pytest.mark.parametrize("size, dilation", [(3, 1), (3, 2), (3, 4), (1, 1)])
 @pytest.mark.parametrize("height, width", [(6, 9), (4, 4), (2, 2)])
-def test_convolution_is_the_naive_sum(size, dilation, height, width):
+@pytest.mark.parametrize("dilated_gradients", [True, False], ids=["one", "of parts"])
+def test_convolution_is_the_naive_sum(
+    size, dilation, height, width, dilated_gradients, monkeypatch
+):
+    monkeypatch.setattr(layers, "has_dilated_gradients", lambda: dilated_gradients)
     layer = Convolution(5, size=size, dilation=dilation)
     x = normal(2, height, width, 3)
     y = layer(x).numpy()
@@ -63,9 +72,13 @@ def test_pooling_is_for_plain_3x3_convolutions(options):
         Convolution(5, pool=True, **options)
 
 
+@pytest.mark.parametrize("dilated_gradients", [True, False], ids=["one", "of parts"])
 @pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_convolution_gradients(dilation):
+def test_convolution_gradients(dilation, dilated_gradients, monkeypatch):
     """The value is linear in x and in the kernel: a gradient is a difference of two values."""
+    if dilated_gradients and not compat.has_dilated_gradients():
+        pytest.skip("TensorFlow has no gradients of dilated convolutions here")
+    monkeypatch.setattr(layers, "has_dilated_gradients", lambda: dilated_gradients)
     layer = Convolution(2, dilation=dilation)
     x, direction, weights = tf.constant(normal(2, 4, 6, 3)), normal(4, 6, 3), normal(2, 4, 6, 2)
     layer(x)
@@ -81,6 +94,28 @@ def test_convolution_gradients(dilation):
         (d_bias, np.ones(2), np.ones(2)),
     ]:
         np.testing.assert_allclose(np.sum(gradient * step), np.sum(weights * change), atol=1e-4)
+
+
+def test_dilated_convolutions_have_gradients_without_onednn():
+    """As on a Mac: TensorFlow's own operations for CPUs do not know them."""
+    script = """
+import tensorflow as tf
+from ncsn_tf import compat
+from ncsn_tf.layers import Convolution
+
+assert not compat.has_dilated_gradients()
+layer, x = Convolution(2, dilation=2), tf.ones([1, 5, 6, 3])
+with tf.GradientTape() as tape:
+    tape.watch(x)
+    y = layer(x)
+gradients = tape.gradient(y, [x, *layer.trainable_variables])
+assert all(tf.norm(each) > 0 for each in gradients)
+"""
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_convolution_weights():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import losses
+from ncsn_tf import compat, losses
 from ncsn_tf.compat import raw_variable, raw_variables
 from ncsn_tf.config import Config
 from ncsn_tf.runtime import mirrored_strategy
@@ -260,6 +260,39 @@ def test_a_network_of_another_size_can_follow_in_the_same_process(runs):
         first, second = run.copies(run.state.weights.vector)
         assert np.any(first != before)
         np.testing.assert_array_equal(first, second)
+
+
+# --- other ways to compute the same ---
+
+ARGUMENTS = (batch(0), np.arange(8, dtype=np.int32), np.int64(0))
+
+
+def first_gradients(**changes):
+    """(gradient, loss, ...) of the first step from the same weights, by other settings."""
+    config = dataclasses.replace(CONFIG, **changes)
+    strategy = mirrored_strategy(["CPU:0"])
+    step = TrainingStep(TrainingState(config, strategy), config, strategy)
+    return step.gradients(*(tf.constant(each) for each in ARGUMENTS))
+
+
+def assert_close(results, expected, tolerance):
+    """Gradients by their distance, losses by their ratio."""
+    assert tf.norm(results[0] - expected[0]) < tolerance * tf.norm(expected[0])
+    np.testing.assert_allclose(results[1], expected[1], rtol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compat.XLA_ON_CPU, reason="XLA of this TensorFlow takes minutes on a CPU")
+def test_xla_gives_the_same_gradient():
+    assert_close(first_gradients(jit_compile=True), first_gradients(), 1e-4)
+
+
+def test_bfloat16_gives_nearly_the_same_gradient():
+    results = first_gradients(precision="mixed_bfloat16", features=16)
+    expected = first_gradients(features=16)
+    assert results[0].dtype == tf.float32
+    assert_close(results, expected, 0.2)
+    assert tf.norm(results[0] - expected[0]) > 1e-4 * tf.norm(expected[0])
 
 
 # --- tiles ---
