@@ -2,6 +2,7 @@
 
 import collections
 
+from benchmarks.convolutions import PRODUCTS
 from benchmarks.timing import quantile, summarize
 
 # Share of its machine's GEMM rate that the reference implementation (PyTorch) reaches on two CPU
@@ -78,7 +79,7 @@ def convolutions_rows(case, results):
     rows, totals = [], collections.Counter()
     for index, first in enumerate(results[0]["convolutions"]):
         row = {name: first[name] for name in ("convolution", "number", "gflop")}
-        for product in ("result", "kernel_gradient", "input_gradient"):
+        for product in PRODUCTS:
             if product in first:
                 seconds = _median([each["convolutions"][index] for each in results], product)
                 row[product] = seconds
