@@ -1,7 +1,9 @@
 # make demo: train on scikit-learn's digits, sample to a PNG, export, sample from the export.
-# make test: style and the test suite. make test-slow: the tests that it leaves out.
-# All make .venv from requirements.txt when it is missing.
-# make test-addons: the suite on the package set of TensorFlow Addons, in .venv-addons.
+# make test: style, the direction of imports, and the test suite with the examples of docstrings.
+# make test-slow: the tests that it leaves out.
+# All make .venv from requirements.txt when it is missing; ncsn_tf is in it as it stands here.
+# make test-addons: what depends on the packages, on those of TensorFlow Addons, in .venv-addons.
+# make requirements: requirements*.txt from pyproject.toml.
 
 CANDIDATES := python3.12 python3.13 python3.11 python3
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -13,8 +15,11 @@ SUPPORTED_ADDONS := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_i
 PYTHON_ADDONS ?= $(shell for p in $(CANDIDATES_ADDONS); do \
 	$$p -c '$(SUPPORTED_ADDONS)' 2>/dev/null && echo $$p && break; done)
 BIN_ADDONS := .venv-addons/bin
+# Networks, training, export, optimizers, and what the two package sets exchange.
+TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/test_pytorch.py tests/backend \
+	tests/models tests/training tests/serving/test_export.py
 
-.PHONY: demo test test-slow test-addons format clean
+.PHONY: demo test test-slow test-addons requirements format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --dataset=digits --workdir=demo/run
@@ -25,6 +30,7 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: .venv/installed
@@ -33,7 +39,10 @@ test-slow: .venv/installed
 # Where .venv exists too, each set also reads what the other one wrote.
 test-addons: .venv-addons/installed
 	OTHER_PYTHON=$(abspath $(wildcard $(BIN)/python)) \
-		$(BIN_ADDONS)/python -m pytest -n 2 --dist loadfile
+		$(BIN_ADDONS)/python -m pytest -n 2 --dist loadfile $(TESTS_ADDONS)
+
+requirements:
+	$(PYTHON) .ci/requirements.py
 
 format: .venv/installed
 	$(BIN)/ruff format .
@@ -44,6 +53,7 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 .venv-addons/installed: requirements-addons.txt
@@ -51,7 +61,8 @@ format: .venv/installed
 	$(PYTHON_ADDONS) -m venv .venv-addons
 	$(BIN_ADDONS)/python -m pip install --quiet --upgrade pip
 	$(BIN_ADDONS)/python -m pip install --quiet -r requirements-addons.txt
+	$(BIN_ADDONS)/python -m pip install --quiet --no-deps --ignore-requires-python --editable .
 	touch $@
 
 clean:
-	rm -rf .venv .venv-addons demo .pytest_cache .ruff_cache
+	rm -rf .venv .venv-addons demo .pytest_cache .ruff_cache .import_linter_cache

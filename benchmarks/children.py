@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from ncsn_tf.command_line import run_command
-from ncsn_tf.config import Config
+from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import UserError
+from ncsn_tf.settings.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
 _OUT_OF_MEMORY = 3
@@ -21,7 +22,7 @@ class DoesNotFit(Exception):  # noqa: N818 (an answer, not a mistake)
     """The measurement needs more memory than there is."""
 
 
-def measure(module, config, onednn=True, **parameters):
+def measure(module: str, config: Config, onednn: bool = True, **parameters: object) -> dict:
     """Run `python -m benchmarks.<module>` and wait for its answer.
 
     Args:
@@ -73,12 +74,12 @@ class Request:
     started: float
     parameters: dict
 
-    def age(self):
+    def age(self) -> float:
         """Seconds since the process was started."""
         return time.time() - self.started
 
 
-def answer(function):
+def answer(function: Callable[[Request], dict]) -> None:
     """Be the process: call `function(Request)` and print the dict it returns as one JSON line."""
 
     def main(argv):

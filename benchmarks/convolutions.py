@@ -1,8 +1,14 @@
 """Seconds of a network's convolutions, each shape by itself; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate
 from benchmarks.timing import quantile, repeat
+
+if TYPE_CHECKING:  # TensorFlow starts in the process that measures
+    from benchmarks.operations import Shape
 
 # Runs of a product that are timed together, one after another.
 IN_A_ROW = 8
@@ -10,7 +16,7 @@ IN_A_ROW = 8
 PRODUCTS = ("result", "kernel_gradient", "input_gradient")
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Every product of every shape of convolution, for `seconds` each.
 
     Returns:
@@ -19,16 +25,23 @@ def measure(request):
         gradient of the images themselves, which no step needs. gflop: counted operations of an
         evaluation of the batch. gemm: GFLOP/s, median of measurements in between.
     """
-    from ncsn_tf.runtime import start_for_training
+    from ncsn_tf.commands.start import start_for_training
 
     strategy = start_for_training(request.config)
     from benchmarks import operations
-    from ncsn_tf.state import build_network
-    from ncsn_tf.step import is_cpu
+    from ncsn_tf.backend.devices import is_cpu
+    from ncsn_tf.backend.tiles import training_tile
+    from ncsn_tf.training.run_network import build_network
 
     config = request.config
     network = build_network(config)
-    tile = config.tile_of(config.batch_size, is_cpu(strategy))
+    tile = training_tile(
+        config.batch_size,
+        config.features,
+        is_cpu(strategy),
+        config.training_tile,
+        config.jit_compile,
+    )
     measured, rates = [], [gemm_rate()]
     for shape, number in operations.convolutions(network, network.image_shape).items():
         row = {
@@ -52,7 +65,7 @@ def measure(request):
     }
 
 
-def product_fn(shape, product, batch_size, tile):
+def product_fn(shape: "Shape", product: str, batch_size: int, tile: int) -> Callable[[], float]:
     """A compiled function without arguments: IN_A_ROW runs of a product for a whole batch.
 
     The tiles of the batch are computed side by side, as in a training step.
@@ -65,7 +78,7 @@ def product_fn(shape, product, batch_size, tile):
     """
     import tensorflow as tf
 
-    from ncsn_tf.functional import barrier
+    from ncsn_tf.models.functional import barrier
 
     options = {
         "strides": [1, shape.stride, shape.stride, 1],

@@ -2,14 +2,14 @@
 
 import time
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.timing import repeat
 
 ROUNDS = 2
 BLOCK = 64
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Batches alone; then the step on a fixed batch and the step on new batches, in turns.
 
     Returns:
@@ -17,12 +17,12 @@ def measure(request):
         its number. step_seconds: of steps on a batch that is there. fed_seconds: of steps that
         first take their batch.
     """
-    from ncsn_tf.runtime import start_for_training
+    from ncsn_tf.commands.start import start_for_training
 
     strategy = start_for_training(request.config)
     from benchmarks.training import SyntheticTraining
-    from ncsn_tf.data import training_batches
-    from ncsn_tf.sources import run_source
+    from ncsn_tf.data.batches import training_batches
+    from ncsn_tf.training.run_data import run_source
 
     config, budget = request.config, request.parameters["seconds"] / 3
     started = time.perf_counter()

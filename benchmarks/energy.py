@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def energy_distance(x, y):
+def energy_distance(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased, and its standard error to first order.
 
     0 if and only if both are drawn from the same distribution (Szekely & Rizzo 2013). The error

@@ -1,17 +1,17 @@
 """An exported sampler with fresh weights for other measurements; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Export into `folder`. Returns the path of the version, and the seconds it took to write."""
     import time
 
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.commands.start import start_tensorflow
 
     start_tensorflow()
-    from ncsn_tf.export import save_sampler
-    from ncsn_tf.state import build_network
+    from ncsn_tf.serving.export import save_sampler
+    from ncsn_tf.training.run_network import build_network
 
     network = build_network(request.config)
     started = time.perf_counter()

@@ -12,7 +12,7 @@ GEMM_SIZE = 2048
 _MIB = 2**20
 
 
-def gemm_rate(seconds=1.0, size=GEMM_SIZE):
+def gemm_rate(seconds: float = 1.0, size: int = GEMM_SIZE) -> float:
     """GFLOP/s of float32 products of two size x size matrices: 2 * size^3 operations each.
 
     The median of many runs, measured on TensorFlow's default device. A run is as many products as
@@ -42,12 +42,12 @@ def gemm_rate(seconds=1.0, size=GEMM_SIZE):
     return 2e-9 * size**3 * width * count / quantile(repeat(products, seconds), 0.5)
 
 
-def resident_memory():
+def resident_memory() -> float:
     """This process's memory now, in MiB; where the system does not tell, its peak."""
     return _status("VmRSS") or peak_memory()
 
 
-def peak_memory():
+def peak_memory() -> float:
     """The most memory this process has had at once, in MiB.
 
     Linux gives a new process the peak of the one that started it in getrusage, but not here.
@@ -66,7 +66,7 @@ def _status(name):
     return int(lines[name].split()[0]) / 1024
 
 
-def describe():
+def describe() -> dict:
     """What a reader must know of the machine: {name: text or number}."""
     from importlib.metadata import version
 

@@ -1,19 +1,19 @@
 """Memory of a training step; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import peak_memory, resident_memory
 
 STEPS = 3
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """A few training steps, and nothing else.
 
     Returns:
         after_import: MiB with TensorFlow and the package imported. after_build: with the weights
         too. peak: the most until the last step was done.
     """
-    from ncsn_tf.runtime import start_for_training
+    from ncsn_tf.commands.start import start_for_training
 
     strategy = start_for_training(request.config)
     from benchmarks.training import SyntheticTraining

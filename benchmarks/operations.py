@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
@@ -11,32 +12,30 @@ import tensorflow as tf
 TRAINING_FACTOR = 3
 
 
-def forward_gflop(network):
+def forward_gflop(network: Callable) -> float:
     """Billions of operations in the convolutions that one evaluation of one image asks for.
 
     A multiply-add counts as two. Normalisation, pooling and the like are not counted. A convolution
     that is merged with the pooling after it counts as if it was not, so that programs which do not
     merge them can be compared.
     """
-    return 2e-9 * multiply_adds(network, network.image_shape, unmerged=True)
+    return 2e-9 * multiply_adds(convolutions(network, network.image_shape), unmerged=True)
 
 
-def multiply_adds(network, image_shape, unmerged=False):
-    """Multiply-adds in the convolutions that a network does for one image.
+def multiply_adds(counted: dict["Shape", int], unmerged: bool = False) -> int:
+    """Multiply-adds in the convolutions of one image.
 
-    The sum over the traced graph's Conv2D nodes of: elements of the result, times height, width
-    and input channels of the kernel. Padding counts as if it were multiplied.
+    The sum over the convolutions of: elements of the result, times height, width and input channels
+    of the kernel. Padding counts as if it were multiplied.
 
     Args:
-        network: (x [1, *image_shape], labels int32 [1]) -> score.
-        image_shape: (H, W, C).
+        counted: how many there are of each shape, as from `convolutions`.
         unmerged: count a 4 x 4 convolution at every other pixel as what it was merged from, a 3 x 3
             one at every pixel.
 
     Raises:
-        ValueError: no convolution was found, or one whose shape is not known.
+        ValueError: there are none.
     """
-    counted = convolutions(network, image_shape)
     if not counted:
         raise ValueError("the network's graph holds no convolution to count")
     return sum(number * shape.multiply_adds(unmerged) for shape, number in counted.items())
@@ -58,8 +57,8 @@ class Shape:
     stride: int
     dilation: int
 
-    def multiply_adds(self, unmerged=False):
-        """Of one image; see `multiply_adds` of a network."""
+    def multiply_adds(self, unmerged: bool = False) -> int:
+        """Of one image; see `multiply_adds`, the function."""
         height, width, inputs, _ = self.kernel
         size = height * width
         if unmerged and self.stride == 2:
@@ -75,8 +74,12 @@ class Shape:
         )
 
 
-def convolutions(network, image_shape):
+def convolutions(network: Callable, image_shape: tuple[int, ...]) -> dict["Shape", int]:
     """The shapes of a network's convolutions: {`Shape`: how many of it}, in the graph's order.
+
+    Args:
+        network: (x [1, *image_shape], levels int32 [1]) -> score.
+        image_shape: (H, W, C).
 
     Raises:
         ValueError: a shape is not known.
@@ -99,19 +102,19 @@ def convolutions(network, image_shape):
     return counted
 
 
-def traced_operations(network, image_shape):
+def traced_operations(network: Callable, image_shape: tuple[int, ...]) -> list[tf.Operation]:
     """The operations of a network's graph for one image, those of its functions among them."""
     inputs = tf.TensorSpec([1, *image_shape]), tf.TensorSpec([1], tf.int32)
     eager = tf.config.functions_run_eagerly()
     # So that functions within the network are traced into the graph at hand.
     tf.config.run_functions_eagerly(True)
     try:
-        function = tf.function(lambda x, labels: network(x, labels), autograph=False)
+        function = tf.function(lambda x, levels: network(x, levels), autograph=False)
         return function.get_concrete_function(*inputs).graph.get_operations()
     finally:
         tf.config.run_functions_eagerly(eager)
 
 
-def graph_nodes(graph_def):
+def graph_nodes(graph_def: tf.compat.v1.GraphDef) -> int:
     """Nodes of a GraphDef: those of its main graph and those of its function library."""
     return len(graph_def.node) + sum(len(each.node_def) for each in graph_def.library.function)

@@ -4,9 +4,10 @@ import dataclasses
 import itertools
 import os
 
-from ncsn_tf.command_line import parse_config
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.options import KINDS, option, show
+from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.flags import parse_config
+from ncsn_tf.settings.options import KINDS, option, show
 
 _BOOLEANS = {"true": True, "false": False}
 
@@ -73,11 +74,11 @@ class Case:
         settings: {setting: value} of the lists, in the order of the flags.
     """
 
-    config: object
+    config: Config
     settings: dict
 
     @property
-    def onednn(self):
+    def onednn(self) -> bool:
         return self.settings.get("onednn", True)
 
 
@@ -89,7 +90,7 @@ class Options:
     channels: int = option(3, "1 for grey, 3 for colour", "images", choices=(1, 3))
     out: str = option("", "JSON file; empty is build/benchmarks/<measurement>.json", "output")
 
-    def cases(self):
+    def cases(self) -> list[Case]:
         """Every combination of the lists.
 
         Raises:
@@ -109,12 +110,12 @@ class Options:
         config.check_replicas(config.num_virtual_devices or 1)
         return Case(config, settings)
 
-    def base_config(self, dataset):
+    def base_config(self, dataset: str) -> Config:
         """The data set's experiment, with the images' size of these flags."""
         base = parse_config(["benchmarks", f"--dataset={dataset}"])
         return dataclasses.replace(base, image_size=self.image_size, channels=self.channels)
 
-    def fixed_settings(self):
+    def fixed_settings(self) -> dict:
         """Settings of a run that are the same in all cases: {name: value}."""
         return {}
 
@@ -199,18 +200,18 @@ class DataOptions(Options):
     seconds: float = _seconds(15.0)
     repeats: int = _repeats(1)
 
-    def cases(self):
+    def cases(self) -> list[Case]:
         if self.dataset:
             return super().cases()
         names = "digits,cifar10,mnist" if self.data_dir else "digits"
         return dataclasses.replace(self, dataset=names).cases()
 
-    def base_config(self, dataset):
+    def base_config(self, dataset: str) -> Config:
         base = parse_config(["benchmarks", f"--dataset={dataset}"])
         given = {"image_size": self.image_size, "channels": self.channels}
         return dataclasses.replace(base, **{key: value for key, value in given.items() if value})
 
-    def fixed_settings(self):
+    def fixed_settings(self) -> dict:
         return {"data_dir": self.data_dir}
 
 
@@ -230,20 +231,20 @@ class ServeOptions(Options):
     seconds: float = _seconds(12.0)
     repeats: int = _repeats(1)
 
-    def cases(self):
+    def cases(self) -> list[Case]:
         if min(self.client_counts()) < 1:
             raise ConfigError(f"{show('clients', self.clients)} must be numbers of at least 1")
         return super().cases()
 
-    def client_counts(self):
+    def client_counts(self) -> list[int]:
         """Numbers of clients, one after another."""
         return parse_list("clients", self.clients, int)
 
-    def fixed_settings(self):
+    def fixed_settings(self) -> dict:
         return {"num_levels": self.num_levels, "num_steps_each": self.num_steps_each}
 
 
-def parse_list(name, text, kind):
+def parse_list(name: str, text: str, kind: type) -> list:
     """The values of a flag that takes a list.
 
     Raises:

@@ -1,11 +1,11 @@
 """Seconds of the same work in PyTorch, eager; started by `benchmarks.run --pytorch`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import peak_memory
 from benchmarks.timing import quantile, repeat
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Evaluations of the network (`work` "sample") or steps of Adam on its loss ("train").
 
     On as many threads as this process may use cores, for `seconds`.
@@ -18,12 +18,12 @@ def measure(request):
 
     from benchmarks.operations import TRAINING_FACTOR, forward_gflop
     from benchmarks.pytorch_network import PyTorchNCSN, parameters_like
-    from ncsn_tf.runtime import quietly
+    from ncsn_tf.backend.quiet import quietly
 
     config, work = request.config, request.parameters["work"]
     with quietly():
         from ncsn_tf.schedule import geometric_sigmas
-        from ncsn_tf.state import build_network
+        from ncsn_tf.training.run_network import build_network
 
         ours = build_network(config)
         gflop = forward_gflop(ours) * config.batch_size
@@ -41,10 +41,10 @@ def measure(request):
             network(images, torch.zeros(config.batch_size, dtype=torch.long))
 
     def train():
-        labels = torch.randint(config.num_levels, [config.batch_size], generator=generator)
-        sigma = sigmas[labels][:, None, None, None]
+        levels = torch.randint(config.num_levels, [config.batch_size], generator=generator)
+        sigma = sigmas[levels][:, None, None, None]
         noise = torch.randn(images.shape, generator=generator)
-        error = network(images + sigma * noise, labels) + noise / sigma
+        error = network(images + sigma * noise, levels) + noise / sigma
         loss = (0.5 * sigma**2 * error**2).sum((1, 2, 3)).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -1,7 +1,7 @@
 """Rows of numbers as tables for people."""
 
 from benchmarks.rows import REFERENCE_STARTUP
-from ncsn_tf.options import show, show_value
+from ncsn_tf.settings.options import show, show_value
 
 
 def _percent(value):
@@ -134,7 +134,7 @@ LEGENDS = {
 }
 
 
-def table(columns, rows):
+def table(columns: list[tuple], rows: list[dict]) -> str:
     """A Markdown table, its columns aligned; a value that is None or absent is left out.
 
     Args:
@@ -160,7 +160,7 @@ def table(columns, rows):
 _FIXED = ("image_size", "channels", "num_levels", "num_steps_each")
 
 
-def show_results(results):
+def show_results(results: dict) -> str:
     """The table of what `run` returned, with a line on the machine and a legend."""
     name, about, cases = results["measurement"], results["machine"], results["cases"]
     values = {}  # of each setting, in the cases that have it

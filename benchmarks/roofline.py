@@ -8,8 +8,11 @@ the peaks are the makers' figures.
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 
-from ncsn_tf.command_line import parse_config, run_command
+from ncsn_tf.commands.console import run_command
+from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.flags import parse_config
 
 SUMMARY = "Least times of training and sampling on accelerators, from counted operations and bytes."
 
@@ -51,7 +54,7 @@ class Counts:
     convolution_elements: int
     norm_elements: int
 
-    def forward(self, size):
+    def forward(self, size: int) -> tuple[int, int]:
         """(operations, bytes) of an evaluation, `size` bytes a number.
 
         A convolution reads its input and writes its result. A normalisation reads its input twice,
@@ -60,7 +63,7 @@ class Counts:
         elements = self.convolution_elements + 3 * self.norm_elements
         return 2 * self.multiply_adds, size * elements
 
-    def training(self, size):
+    def training(self, size: int) -> tuple[int, int]:
         """(operations, bytes) of an evaluation and its gradient.
 
         The gradients of a convolution read two tensors for the kernel, and read one and write one
@@ -72,9 +75,9 @@ class Counts:
         return 3 * operations, moved + size * elements
 
 
-def count(network):
+def count(network: Callable) -> Counts:
     """`Counts` of a network, from its traced graph."""
-    from benchmarks.operations import convolutions, traced_operations
+    from benchmarks.operations import convolutions, multiply_adds, traced_operations
 
     counted = convolutions(network, network.image_shape)
     # Each normalisation has one, of its input and its means.
@@ -84,19 +87,19 @@ def count(network):
         if op.type == "SquaredDifference"
     ]
     return Counts(
-        sum(n * shape.multiply_adds() for shape, n in counted.items()),
+        multiply_adds(counted),
         sum(n * (math.prod(shape.image) + math.prod(shape.result)) for shape, n in counted.items()),
         sum(math.prod(op.outputs[0].shape) for op in norms),
     )
 
 
-def bound(operations, moved, flops, bandwidth):
+def bound(operations: float, moved: float, flops: float, bandwidth: float) -> tuple[float, str]:
     """(seconds, what limits): the longer of computing and moving."""
     compute, memory = operations / flops, moved / bandwidth
     return max(compute, memory), "memory" if memory > compute else "arithmetic"
 
 
-def lines(counts, config, num_samples=50_000):
+def lines(counts: Counts, config: Config, num_samples: int = 50_000) -> Iterator[str]:
     """The table, a line of markdown each."""
     evaluations = config.num_levels * config.num_steps_each + config.denoise
     yield (
@@ -119,12 +122,12 @@ def lines(counts, config, num_samples=50_000):
             )
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     config = parse_config(argv, SUMMARY)
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.commands.start import start_tensorflow
 
     start_tensorflow()
-    from ncsn_tf.state import build_network
+    from ncsn_tf.training.run_network import build_network
 
     counts = count(build_network(config))
     operations, moved = counts.forward(4)

@@ -3,7 +3,9 @@
 import collections
 
 from benchmarks.convolutions import PRODUCTS
+from benchmarks.options import Case
 from benchmarks.timing import quantile, summarize
+from ncsn_tf.settings.config import Config
 
 # Share of its machine's GEMM rate that the reference implementation (PyTorch) reaches on two CPU
 # cores at 32x32x3 in float32. Given numbers, for orientation; nothing here measures them.
@@ -17,7 +19,7 @@ REFERENCE_SHARES = {
 REFERENCE_STARTUP = (1.3, 3.3)  # seconds, from small to large network
 
 
-def train_rows(case, results):
+def train_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: speed, share of the GEMM rate, memory, start."""
     gflop = results[0]["gflop"]
     return [
@@ -30,7 +32,7 @@ def train_rows(case, results):
     ]
 
 
-def sample_rows(case, results):
+def sample_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: the network alone, and what a Langevin step costs beside it."""
     row = _speed("sample", case, results, "seconds", results[0]["gflop"])
     step = summarize([value for result in results for value in result["step_seconds"]])
@@ -52,7 +54,7 @@ def sample_rows(case, results):
     ]
 
 
-def pytorch_rows(case, results):
+def pytorch_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: the same work in PyTorch."""
     speed = _speed("pytorch", case, results, "seconds", results[0]["gflop"])
     return [
@@ -64,7 +66,7 @@ def pytorch_rows(case, results):
     ]
 
 
-def compare_with_pytorch(cases):
+def compare_with_pytorch(cases: list[dict]) -> None:
     """Give each case that PyTorch's follows the times that it is as fast."""
     for ours, theirs in zip(cases, cases[1:], strict=False):
         if theirs["rows"] and theirs["rows"][0].get("program") and ours["rows"]:
@@ -72,7 +74,7 @@ def compare_with_pytorch(cases):
             row["over_pytorch"] = theirs["rows"][0]["seconds"] / row["seconds"]
 
 
-def convolutions_rows(case, results):
+def convolutions_rows(case: Case, results: list[dict]) -> list[dict]:
     """A row for each shape; the least times of an evaluation and a step, if all else took none."""
     gemm = _median(results, "gemm")
     evaluation = results[0]["gflop"]
@@ -103,7 +105,7 @@ def convolutions_rows(case, results):
     return rows
 
 
-def startup_rows(case, results):
+def startup_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: the marks of a start, each in seconds from the start of the process."""
     names = results[0]["marks"]
     marks = {name: quantile([r["marks"][name] for r in results], 0.5) for name in names}
@@ -118,7 +120,7 @@ def startup_rows(case, results):
     ]
 
 
-def memory_rows(case, results):
+def memory_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: the peak, and what of it is the training's."""
     above = [result["peak"] - result["after_import"] for result in results]
     return [
@@ -131,7 +133,7 @@ def memory_rows(case, results):
     ]
 
 
-def data_rows(case, results):
+def data_rows(case: Case, results: list[dict]) -> list[dict]:
     """One row: batches alone, steps alone, steps that wait for their batch."""
     batch, step, fed = (
         summarize([value for result in results for value in result[name]])
@@ -152,7 +154,7 @@ def data_rows(case, results):
     ]
 
 
-def serve_rows(case, results):
+def serve_rows(case: Case, results: list[dict]) -> list[dict]:
     """A row for each number of clients and way of serving."""
     start = {name: _median(results, name) for name in ("load", "first_image", "from_start")}
     rows = []
@@ -202,7 +204,7 @@ def _speed(measurement, case, results, key, gflop):
     }
 
 
-def reference_share(measurement, config):
+def reference_share(measurement: str, config: Config) -> float | None:
     """The reference's share of the GEMM rate in the same case; None where it is not known."""
     if config.image_shape != (32, 32, 3) or config.precision != "float32":
         return None

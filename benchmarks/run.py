@@ -7,13 +7,15 @@ import dataclasses
 import json
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import machine, options, report, rows
 from benchmarks.children import DoesNotFit, measure
-from ncsn_tf.command_line import parse_options, run_command
+from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.options import show
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import show
 
 OPTIONS = {
     "train": options.TrainOptions,
@@ -41,7 +43,9 @@ class Job:
     parameters: dict
 
 
-def jobs(name, chosen, folder, say):
+def jobs(
+    name: str, chosen: options.Options, folder: str, say: Callable[[str], object]
+) -> Iterator[Job]:
     """The processes of a measurement; exports that they read are made in `folder` first."""
 
     def export(case):
@@ -90,7 +94,9 @@ def _one_a_width(cases):
     ]
 
 
-def run(name, chosen, say=lambda line: None):
+def run(
+    name: str, chosen: options.Options, say: Callable[[str], object] = lambda line: None
+) -> dict:
     """Run a measurement.
 
     Args:
@@ -141,7 +147,7 @@ def run(name, chosen, say=lambda line: None):
     return measured
 
 
-def write_json(results, path):
+def write_json(results: dict, path: Path) -> None:
     """Write what `run` returned.
 
     Raises:
@@ -154,7 +160,7 @@ def write_json(results, path):
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     if len(argv) > 1 and not argv[1].startswith("-"):
         names, flags = [argv[1]], argv[2:]
     else:

@@ -1,11 +1,11 @@
 """Seconds of a network evaluation and of a Langevin step; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate, peak_memory
 from benchmarks.timing import quantile, repeat
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """The network alone and a compiled chain of Langevin steps, in turns, for `seconds`.
 
     Returns:
@@ -14,31 +14,31 @@ def measure(request):
         does. chain_steps: its length. gflop: counted operations of one evaluation of the batch.
         gemm_before, gemm_after: GFLOP/s. peak_memory: MiB.
     """
-    from ncsn_tf.config import PARALLEL_TILES
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.backend.tiles import PARALLEL_TILES
+    from ncsn_tf.commands.start import start_tensorflow
 
     # As samples are drawn: in tiles, some at once. Here the batch is as many of them.
     start_tensorflow(parallel_parts=min(PARALLEL_TILES, request.config.batch_size))
     import tensorflow as tf
 
     from benchmarks import operations
-    from ncsn_tf.compat import read_weights
-    from ncsn_tf.langevin import AnnealedLangevin
-    from ncsn_tf.sampling import Rows, in_tiles
+    from ncsn_tf.backend.compat import read_weights
+    from ncsn_tf.sampling.chain import Rows, in_tiles
+    from ncsn_tf.sampling.langevin import AnnealedLangevin
     from ncsn_tf.schedule import geometric_sigmas
-    from ncsn_tf.state import build_network
+    from ncsn_tf.training.run_network import build_network
 
     config, budget = request.config, request.parameters["seconds"]
     network = build_network(config)
     seeds = tf.range(config.batch_size, dtype=tf.int64)
-    labels = tf.zeros([config.batch_size], tf.int32)
+    levels = tf.zeros([config.batch_size], tf.int32)
     sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
     langevin = AnnealedLangevin(sigmas)
     x = langevin.start(seeds, config.image_shape)
     rows = Rows.fill(seeds, config.step_lr, config.num_steps_each)
 
     tile = -(-config.batch_size // PARALLEL_TILES)
-    network_fn = tf.function(lambda x, labels: in_tiles(network, tile, x, labels), autograph=False)
+    network_fn = tf.function(lambda x, levels: in_tiles(network, tile, x, levels), autograph=False)
 
     def advance(score_fn, x, rows, stop):
         return in_tiles(lambda x, rows: langevin.advance(score_fn, x, rows, 0, stop), tile, x, rows)
@@ -49,10 +49,10 @@ def measure(request):
 
     @tf.function(autograph=False)
     def bare_fn(x, rows, stop):
-        return advance(lambda x, labels: -x, x, rows, stop)
+        return advance(lambda x, levels: -x, x, rows, stop)
 
     def evaluate():
-        network_fn(x, labels).numpy()
+        network_fn(x, levels).numpy()
 
     def run(chain, steps):
         chain(x, rows, tf.constant(steps)).numpy()

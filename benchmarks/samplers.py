@@ -6,12 +6,13 @@ with --workdir, on a trained network, whose samples are compared with its test i
 
 import dataclasses
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks import two_modes
-from ncsn_tf.command_line import parse_options, run_command
-from ncsn_tf.options import option
+from ncsn_tf.commands.console import run_command
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option
 
 SUMMARY = "Measure the samplers on a known density and, with --workdir, on a trained network."
 MIXTURE_EVALUATIONS = (20, 100, 1000)
@@ -47,25 +48,29 @@ class Bench:
     """Draws with every sampler at several numbers of evaluations.
 
     Args:
-        score_fn: (x, labels) -> score.
+        score_fn: (x, levels) -> score.
         sigmas: [L].
         shape: of a sample.
         targets: draws of the target, [M, ...], by whose energy distance step sizes are chosen,
             with as many samples of other seeds than those that are returned.
         count, seed: samples for each row, the first one's seed.
         clip: whether samples are clipped to [0, 1].
-        jumps: whether the score jumps between levels, see `flow.ProbabilityFlow`.
+        jumps: whether the score jumps between levels, see `sampling.ProbabilityFlow`.
     """
 
     def __init__(self, score_fn, sigmas, shape, targets, count, seed, clip, jumps=False):
         self.score_fn, self.sigmas, self.shape, self.jumps = score_fn, sigmas, shape, jumps
         self.targets, self.count, self.seed, self.clip = targets, count, seed, clip
 
-    def results(self, evaluations):
+    def results(self, evaluations: Sequence[int]) -> Iterator[Result]:
         """A `Result` for each sampler and number of evaluations."""
-        from ncsn_tf.flow import ProbabilityFlow
-        from ncsn_tf.langevin import AnnealedLangevin, ConsistentAnnealing, consistent_step_range
-        from ncsn_tf.sde import PredictorCorrector
+        from ncsn_tf.sampling import (
+            AnnealedLangevin,
+            ConsistentAnnealing,
+            PredictorCorrector,
+            ProbabilityFlow,
+            consistent_step_range,
+        )
 
         last = float(self.sigmas[-1]) ** 2
         chains = [
@@ -119,7 +124,7 @@ class Bench:
         """(seeds, step_lr, num_steps_each) -> samples [N, ...], evaluations an image."""
         import tensorflow as tf
 
-        from ncsn_tf.sampling import Rows
+        from ncsn_tf.sampling.chain import Rows
 
         @tf.function(autograph=False)
         def draw(rows):
@@ -138,15 +143,15 @@ class Bench:
         return run
 
 
-def mixture_table(options):
-    """The samplers on the mixture of `two_modes`: lines of markdown."""
+def mixture_table(num_draws: int, seed: int) -> list[str]:
+    """The samplers on the mixture of `two_modes`, `num_draws` samples a row: lines of markdown."""
     import tensorflow as tf
 
     from ncsn_tf.schedule import geometric_sigmas
 
     density = two_modes.density()
     sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()
-    seeds = tf.range(options.num_draws, dtype=tf.int64) + (options.seed + 2**40)
+    seeds = tf.range(num_draws, dtype=tf.int64) + (seed + 2**40)
     exact = density.perturbed(two_modes.SIGMAS[1]).sample(seeds).numpy()
     score_fn = two_modes.MixtureScore(density).levels(sigmas)
     bench = Bench(
@@ -154,8 +159,8 @@ def mixture_table(options):
         sigmas,
         (two_modes.SIZE,),
         exact[:2000],
-        options.num_draws,
-        options.seed,
+        num_draws,
+        seed,
         clip=False,
     )
     exact_row = Result("exact draws", exact, 0, "")
@@ -166,44 +171,43 @@ def mixture_table(options):
     )
 
 
-def network_table(options):
-    """The samplers with a run's network: lines of markdown."""
+def network_table(workdir: str, num_samples: int, seed: int) -> list[str]:
+    """The samplers with a run's network, `num_samples` a row: lines of markdown."""
     import numpy as np
 
     from benchmarks.energy import energy_distance
-    from ncsn_tf import checkpoints
-    from ncsn_tf.data import load_pixels
-    from ncsn_tf.samplers import make_sigmas, score_jumps
-    from ncsn_tf.sources import run_source
+    from ncsn_tf.data.batches import load_pixels
+    from ncsn_tf.training.checkpoints import open_run
+    from ncsn_tf.training.run_data import run_source
+    from ncsn_tf.training.run_sampler import make_sigmas, score_jumps
 
-    network, config, step, _ = checkpoints.load_network(
-        checkpoints.latest(Path(options.workdir).expanduser())
-    )
+    run = open_run(workdir)
+    config = run.config
 
     def images(split, most):
         source = run_source(config, split)
         return load_pixels(source, min(most, source.num_examples)) / np.float32(255.0)
 
-    count = options.num_samples
-    test, train = images("test", 2000), images("train", 10 * count)
+    test, train = images("test", 2000), images("train", 10 * num_samples)
     sigmas = make_sigmas(config).numpy()
     bench = Bench(
-        network,
+        run.network,
         sigmas,
         config.image_shape,
         train[:2000],
-        count,
-        options.seed,
+        num_samples,
+        seed,
         clip=True,
         jumps=score_jumps(config),
     )
     # Other training images than those that chose the step sizes do not exist in a small data set.
-    parts = [train[start : start + count] for start in range(0, len(train) - count + 1, count)]
-    lines = [f"{config.dataset}, {config.model}, {config.features} features, step {step}", ""]
+    starts = range(0, len(train) - num_samples + 1, num_samples)
+    parts = [train[start : start + num_samples] for start in starts]
+    lines = [f"{config.dataset}, {config.model}, {config.features} features, step {run.step}", ""]
     if len(parts) > 1:
         values = [energy_distance(part, test)[0] for part in parts]
         lines += [
-            f"Real against real, {count} training images and the {len(test)} test images: "
+            f"Real against real, {num_samples} training images and the {len(test)} test images: "
             f"{np.mean(values):.4f}, with a deviation of {np.std(values, ddof=1):.4f} from part "
             "to part.",
             "",
@@ -229,20 +233,20 @@ def _table(head, results, measures):
     return lines
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     program = ["python -m benchmarks.samplers", *argv[1:]]
     options = parse_options(program, BenchmarkOptions, SUMMARY)
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.commands.start import start_tensorflow
 
     start_tensorflow()
-    lines = [*mixture_table(options), ""]
+    lines = [*mixture_table(options.num_draws, options.seed), ""]
     print("\n".join(lines), flush=True)
     if options.workdir:
-        table = [*network_table(options), ""]
+        table = network_table(options.workdir, options.num_samples, options.seed) + [""]
         print("\n".join(table))
         lines += table
     if options.out:
-        from ncsn_tf.images import write_atomically
+        from ncsn_tf.files import write_atomically
 
         text = "\n".join(lines)
         write_atomically(options.out, lambda path: path.write_text(text, encoding="utf-8"))

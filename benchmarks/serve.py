@@ -6,14 +6,14 @@ The SavedModel is loaded as TF Serving loads it, into a session, without this pa
 import time
 from pathlib import Path
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate, peak_memory
 from benchmarks.server import BatchingParameters, MergingServer, SingleServer, load
 
 SIGNATURE = "serving_default"
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Load an export, draw the first image, then serve clients without and with merging.
 
     Returns:

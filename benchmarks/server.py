@@ -29,7 +29,7 @@ class BatchingParameters:
     allowed_sizes: tuple
 
     @classmethod
-    def parse(cls, text):
+    def parse(cls, text: str) -> "BatchingParameters":
         """The parameters in the text of a `batching_params.pbtxt`."""
         values = dict(re.findall(r"^(\w+) *\{ *value: *(\d+) *\}", text, re.MULTILINE))
         sizes = re.findall(r"^allowed_batch_sizes: *(\d+)", text, re.MULTILINE)
@@ -37,7 +37,7 @@ class BatchingParameters:
         timeout = int(values["batch_timeout_micros"]) / 1e6
         return cls(most, timeout, tuple(map(int, sizes)) or tuple(range(1, most + 1)))
 
-    def filled(self, rows):
+    def filled(self, rows: list) -> list:
         """The rows, and the first one again until the size is allowed."""
         size = next(size for size in self.allowed_sizes if size >= len(rows))
         return rows + [rows[0]] * (size - len(rows))
@@ -55,11 +55,11 @@ class SingleServer:
         self.run = run
         self.threads = futures.ThreadPoolExecutor(num_threads)
 
-    def ask(self, row):
+    def ask(self, row: object) -> futures.Future:
         """A Future of the row's answer."""
         return self.threads.submit(lambda: self.run([row])[0])
 
-    def close(self):
+    def close(self) -> None:
         self.threads.shutdown()
 
 
@@ -79,13 +79,13 @@ class MergingServer:
         self.thread = threading.Thread(target=self._serve)
         self.thread.start()
 
-    def ask(self, row):
+    def ask(self, row: object) -> futures.Future:
         """A Future of the row's answer."""
         future = futures.Future()
         self.waiting.put((row, future))
         return future
 
-    def close(self):
+    def close(self) -> None:
         self.waiting.put(None)
         self.thread.join()
 
@@ -118,7 +118,7 @@ class MergingServer:
         return batch, True
 
 
-def load(server, num_clients, seconds):
+def load(server: SingleServer | MergingServer, num_clients: int, seconds: float) -> dict:
     """Clients that ask for one row, wait for the answer, and ask again, until the time is over.
 
     Each asks once at least, and waits for what it asked last.

@@ -1,10 +1,10 @@
 """Solvers of the probability flow compared: `python -m benchmarks.solvers`.
 
-Our own (`ncsn_tf.ode`), the Dormand-Prince solver of TensorFlow Probability and SciPy's RK45, which
-Song et al. 2021 use, on a mixture whose score is known and, with --workdir, on a trained network.
-The others take one step size for the whole batch, here from the mean of the images' squared errors.
-TensorFlow Probability is no requirement: `pip install tensorflow-probability tf-keras`, anywhere on
-PYTHONPATH; without it its rows are left out.
+Our own (`ncsn_tf.sampling.ode`), the Dormand-Prince solver of TensorFlow Probability and SciPy's
+RK45, which Song et al. 2021 use, on a mixture whose score is known and, with --workdir, on a
+trained network. The others take one step size for the whole batch, here from the mean of the
+images' squared errors. TensorFlow Probability is no requirement: `pip install
+tensorflow-probability tf-keras`, anywhere on PYTHONPATH; without it its rows are left out.
 """
 
 import dataclasses
@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from ncsn_tf.command_line import parse_options, run_command
+from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import UserError
-from ncsn_tf.options import option
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option
 
 SUMMARY = "Compare solvers of the probability flow."
 TOLERANCES = (1e-3, 1e-5)
@@ -39,7 +40,7 @@ class Problem(NamedTuple):
 
     Attributes:
         name: what it is.
-        score_fn: as for `flow.ProbabilityFlow`.
+        score_fn: as for `sampling.ProbabilityFlow`.
         sigmas: float32 array [L].
         shape: of an image.
         jumps: whether the score jumps between levels.
@@ -62,7 +63,7 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def mixture():
+def mixture() -> Problem:
     """`two_modes`, the unit a mode's deviation."""
     from benchmarks import two_modes
     from ncsn_tf.schedule import geometric_sigmas
@@ -72,15 +73,16 @@ def mixture():
     return Problem("mixture", score_fn, sigmas, (two_modes.SIZE,), False, two_modes.DEVIATION)
 
 
-def trained(workdir):
+def trained(workdir: str | Path) -> Problem:
     """The network of a run."""
-    from ncsn_tf import checkpoints
-    from ncsn_tf.samplers import make_sigmas, score_jumps
+    from ncsn_tf.training.checkpoints import open_run
+    from ncsn_tf.training.run_sampler import make_sigmas, score_jumps
 
-    network, config, step, _ = checkpoints.load_network(checkpoints.latest(Path(workdir)))
-    name = f"{config.model}, {config.num_levels} levels, step {step}"
+    run = open_run(workdir)
+    config = run.config
+    name = f"{config.model}, {config.num_levels} levels, step {run.step}"
     sigmas = make_sigmas(config).numpy()
-    return Problem(name, network, sigmas, config.image_shape, score_jumps(config))
+    return Problem(name, run.network, sigmas, config.image_shape, score_jumps(config))
 
 
 class Solvers:
@@ -94,9 +96,9 @@ class Solvers:
     def __init__(self, problem, seeds):
         import tensorflow as tf
 
-        from ncsn_tf.flow import ProbabilityFlow
-        from ncsn_tf.langevin import at_level, at_sigma
-        from ncsn_tf.sampling import column
+        from ncsn_tf.sampling.chain import column
+        from ncsn_tf.sampling.levels import at_level, at_sigma
+        from ncsn_tf.sampling.probability_flow import ProbabilityFlow
 
         self.problem, self.seeds = problem, seeds
         flow = ProbabilityFlow(problem.sigmas)
@@ -123,12 +125,12 @@ class Solvers:
 
         self.slope, self.slope_of_level = slope, slope_of_level
 
-    def own(self, tolerance, jumps):
-        """`flow.ProbabilityFlow`."""
+    def own(self, tolerance: float, jumps: bool) -> Answer:
+        """`sampling.ProbabilityFlow`."""
         import tensorflow as tf
 
-        from ncsn_tf.flow import ProbabilityFlow
-        from ncsn_tf.sampling import Rows
+        from ncsn_tf.sampling.chain import Rows
+        from ncsn_tf.sampling.probability_flow import ProbabilityFlow
 
         problem = self.problem
         chain = ProbabilityFlow(problem.sigmas, rtol=tolerance, atol=tolerance, jumps=jumps)
@@ -142,7 +144,7 @@ class Solvers:
         state, seconds = _timed(solve)
         return Answer(state.y.numpy(), state.evaluations.numpy().mean(), seconds)
 
-    def tensorflow_probability(self, tolerance):
+    def tensorflow_probability(self, tolerance: float) -> Answer:
         """`tfp.math.ode.DormandPrince`."""
         import tensorflow as tf
         import tensorflow_probability as tfp
@@ -157,7 +159,7 @@ class Solvers:
         (images, count), seconds = _timed(solve)
         return Answer(images.numpy(), float(count), seconds)
 
-    def scipy(self, tolerance):
+    def scipy(self, tolerance: float) -> Answer:
         """`scipy.integrate.solve_ivp`, method RK45, as in the code of Song et al. 2021."""
 
         def solve():
@@ -171,16 +173,16 @@ class Solvers:
         import numpy as np
         import tensorflow as tf
 
-        from ncsn_tf.langevin import level_middles
+        from ncsn_tf.sampling.levels import level_middles
 
         x, sigmas = self.start.numpy(), self.problem.sigmas
         if not self.problem.jumps:
             return self._solve_ivp(self.slope, 0.0, self.end, x, "DOP853", FINEST)[0]
         edges = [0.0, *np.log(sigmas[0] / level_middles(sigmas)), self.end]
-        for level, (begin, end) in enumerate(itertools.pairwise(edges)):
-            label = tf.constant(level)
+        for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+            level = tf.constant(number)
             x, _ = self._solve_ivp(
-                lambda moment, x, label=label: self.slope_of_level(moment, x, label),
+                lambda moment, x, level=level: self.slope_of_level(moment, x, level),
                 *(begin, end, x, "DOP853", FINEST),
             )
         return x
@@ -202,12 +204,12 @@ class Solvers:
         return result.y[:, -1].reshape(shape), result.nfev
 
 
-def table(problem, options):
-    """The solvers on a problem: lines of markdown."""
+def table(problem: Problem, num_images: int, seed: int = 0) -> list[str]:
+    """The solvers on a problem, from the starts of `num_images` seeds: lines of markdown."""
     import numpy as np
     import tensorflow as tf
 
-    seeds = tf.range(options.num_images, dtype=tf.int64) + options.seed
+    seeds = tf.range(num_images, dtype=tf.int64) + seed
     solvers = Solvers(problem, seeds)
     kinds = {"own": lambda tolerance: solvers.own(tolerance, problem.jumps)}
     if problem.jumps:
@@ -240,7 +242,7 @@ def _timed(solve):
     return result, time.perf_counter() - begun
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
     program = ["python -m benchmarks.solvers", *argv[1:]]
     options = parse_options(program, BenchmarkOptions, SUMMARY)
     if importlib.util.find_spec("scipy") is None:
@@ -251,14 +253,14 @@ def main(argv):
             "tf-keras",
             file=sys.stderr,
         )
-    from ncsn_tf.runtime import start_tensorflow
+    from ncsn_tf.commands.start import start_tensorflow
 
     start_tensorflow()
     problems = [mixture()]
     if options.workdir:
-        problems.append(trained(Path(options.workdir).expanduser()))
+        problems.append(trained(options.workdir))
     for problem in problems:
-        print("\n".join([*table(problem, options), ""]), flush=True)
+        print("\n".join([*table(problem, options.num_images, options.seed), ""]), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Seconds from the start of a process to its first result; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate
 from benchmarks.timing import quantile, repeat
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Marks of a training run's start, or of a SavedModel's.
 
     Returns:
@@ -17,7 +17,7 @@ def measure(request):
 
 
 def _training(request):
-    from ncsn_tf.runtime import start_for_training
+    from ncsn_tf.commands.start import start_for_training
 
     strategy = start_for_training(request.config)
     from benchmarks import operations

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import time
+from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Summary:
     count: int
 
 
-def summarize(values):
+def summarize(values: Sequence[float]) -> Summary:
     """The `Summary` of at least one value, all above 0."""
     median = quantile(values, 0.5)
     if len(values) == 1:
@@ -29,7 +30,7 @@ def summarize(values):
     return Summary(median, distance / 2 / median, len(values))
 
 
-def quantile(values, share):
+def quantile(values: Sequence[float], share: float) -> float:
     """The value below which a share in [0, 1] of the values lies, interpolated linearly.
 
     Raises:
@@ -44,7 +45,12 @@ def quantile(values, share):
     return values[low] + (values[high] - values[low]) * (position - low)
 
 
-def repeat(function, seconds, least=3, clock=time.perf_counter):
+def repeat(
+    function: Callable[[], object],
+    seconds: float,
+    least: int = 3,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
     """Call a function until the seconds are over, and at least `least` times.
 
     Returns:

@@ -1,11 +1,11 @@
 """Seconds of a training step; started by `benchmarks.run`."""
 
-from benchmarks.children import answer
+from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate, peak_memory
 from benchmarks.timing import repeat
 
 
-def measure(request):
+def measure(request: Request) -> dict:
     """Steps on synthetic data for `seconds`, between two measurements of the GEMM rate.
 
     Returns:
@@ -13,7 +13,7 @@ def measure(request):
         first step. gflop: counted operations of one step. gemm_before, gemm_after: GFLOP/s.
         peak_memory: MiB. graph_nodes.
     """
-    from ncsn_tf.runtime import start_for_training
+    from ncsn_tf.commands.start import start_for_training
 
     strategy = start_for_training(request.config)
     from benchmarks import operations

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from ncsn_tf.state import TrainingState
-from ncsn_tf.step import TrainingStep
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.state import TrainingState
+from ncsn_tf.training.step import TrainingStep
 
 
 class SyntheticTraining:
@@ -14,7 +15,7 @@ class SyntheticTraining:
         strategy: the distribution strategy.
     """
 
-    def __init__(self, config, strategy):
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy):
         config.check_replicas(strategy.num_replicas_in_sync)
         self.state = TrainingState(config, strategy)
         self.step_fn = TrainingStep(self.state, config, strategy)
@@ -25,16 +26,16 @@ class SyntheticTraining:
             )
         )
 
-    def trace(self):
+    def trace(self) -> tf.compat.v1.GraphDef:
         """Build the step's graph, without running it. Returns its GraphDef."""
         return self.step_fn.run.get_concrete_function(self.images).graph.as_graph_def()
 
-    def step(self, images=None):
+    def step(self, images: object = None) -> None:
         """One step, to its end; on the fixed batch, or on the one given."""
         self.step_fn.run(self.images if images is None else images)
         self.state.step.numpy()  # waits for the device
 
-    def check(self):
+    def check(self) -> None:
         """Raise a ValueError if steps were skipped: those did not do the whole work."""
         skipped = int(self.state.skipped_steps.numpy())
         if skipped:

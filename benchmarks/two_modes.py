@@ -1,5 +1,9 @@
 """A mixture of two normal densities whose score is known, and how far samples of it are off."""
 
+from collections.abc import Callable
+
+import numpy as np
+
 # The largest noise level, the smallest, and how many.
 SIGMAS = (2.0, 0.01, 10)
 WEIGHT, DEVIATION, SIZE = 0.8, 0.05, 16
@@ -7,7 +11,7 @@ WEIGHT, DEVIATION, SIZE = 0.8, 0.05, 16
 
 def density():
     """0.8 N(0.7, 0.05^2 I) + 0.2 N(0.3, 0.05^2 I) in 16 dimensions: the modes are 1.6 apart."""
-    from ncsn_tf.densities import GaussianMixture
+    from ncsn_tf.toy.densities import GaussianMixture
 
     means = [[0.7] * SIZE, [0.3] * SIZE]
     return GaussianMixture([WEIGHT, 1.0 - WEIGHT], means, DEVIATION**2)
@@ -22,14 +26,14 @@ class MixtureScore:
     def at_sigma(self, x, sigma):
         return self.density.score(x, sigma)
 
-    def levels(self, sigmas):
-        """The same for chains that ask by label."""
+    def levels(self, sigmas: np.ndarray) -> Callable:
+        """The same for chains that ask by level."""
         score_fn = self.density.score_fn(sigmas)
         score_fn.at_sigma = self.at_sigma
         return score_fn
 
 
-def mode_errors(x):
+def mode_errors(x: np.ndarray) -> tuple[float, float, float]:
     """How samples of the mixture under little noise differ from it.
 
     Args:
@@ -40,8 +44,6 @@ def mode_errors(x):
         in standard deviations; the mean standard deviation within modes over the true one. NaN
         where a mode has fewer than two samples.
     """
-    import numpy as np
-
     x = np.asarray(x, np.float64)
     first = x.mean(1) > 0.5
     means, variances, counts = [], [], []
@@ -55,6 +57,6 @@ def mode_errors(x):
     return float(first.mean()), float(max(means)), float(pooled**0.5 / true_deviation())
 
 
-def true_deviation():
+def true_deviation() -> float:
     """Within a mode, at the smallest noise level."""
     return (DEVIATION**2 + SIGMAS[1] ** 2) ** 0.5

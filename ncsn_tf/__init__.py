@@ -1,30 +1,35 @@
 """Noise-conditional score networks in TensorFlow."""
 
+import importlib
+
 __version__ = "0.1.0"
 
-__all__ = [
-    "NCSN",
-    "NCSNv2",
-    "conditional",
-    "densities",
-    "flow",
-    "guidance",
-    "langevin",
-    "likelihood",
-    "losses",
-    "pytorch",
-    "sampling",
-    "schedule",
-    "sde",
-]
+# The public names, each with its home: `module`, or `module:name there`. `__init__.pyi` lists them
+# for editors; they are imported on first use, for `--help` must not wait for TensorFlow.
+_HOMES = {
+    "NCSN": "ncsn_tf.models.networks:NCSN",
+    "NCSNv2": "ncsn_tf.models.networks:NCSNv2",
+    "densities": "ncsn_tf.toy.densities",
+    "evaluate": "ncsn_tf.evaluation.arrays:evaluate",
+    "export": "ncsn_tf.serving.export:export_run",
+    "likelihood": "ncsn_tf.likelihood",
+    "losses": "ncsn_tf.losses",
+    "pytorch": "ncsn_tf.pytorch",
+    "sample": "ncsn_tf.generation.arrays:sample",
+    "sampling": "ncsn_tf.sampling",
+    "schedule": "ncsn_tf.schedule",
+    "train": "ncsn_tf.training.arrays:train",
+}
+__all__ = list(_HOMES)
 
 
-def __getattr__(name):
-    """Import the public names on first use: `--help` must not wait for TensorFlow."""
-    import importlib
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ncsn_tf' has no attribute {name!r}")
+    module, _, there = _HOMES[name].partition(":")
+    home = importlib.import_module(module)
+    return getattr(home, there) if there else home
 
-    if name in ("NCSN", "NCSNv2"):
-        return getattr(importlib.import_module("ncsn_tf.networks"), name)
-    if name in __all__:
-        return importlib.import_module(f"ncsn_tf.{name}")
-    raise AttributeError(f"module 'ncsn_tf' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

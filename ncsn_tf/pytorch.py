@@ -1,41 +1,24 @@
 """Checkpoints of the reference PyTorch programs: what is in them, and their conversion to a run."""
 
-import dataclasses
-import typing
-from pathlib import Path
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ncsn_tf.command_line import parse_config, run_command
-from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.options import show
-from ncsn_tf.reference_weights import load_reference_weights
+from ncsn_tf.errors import UserError
+from ncsn_tf.models.reference_weights import load_reference_weights
+from ncsn_tf.schedule import geometric_sigmas
 
-__all__ = ["load_reference_weights", "network_settings", "read_checkpoint"]
-
-_USAGE = """\
-usage: python -m ncsn_tf.pytorch CHECKPOINT.pth OUT [--flag=value ...]
-
-Turn a checkpoint of the reference PyTorch trainer, of NCSN or NCSNv2, into a run in the folder OUT,
-for sample.py and ncsn_tf.export. Network, width, channels and number of levels are read from the
-weights, NCSNv2's depth and noise levels too, and its averaged weights where there are any. What
-they do not show (image size, sampling settings, noise levels of NCSN) comes from the experiment of
-the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published experiment with
-the same largest noise level, else cifar10_ncsnv2. The flags of train.py win over it; --flagfile
-names another experiment, and for NCSN --dataset does too.
-"""
-
-_EMA_DECAY = 0.999  # of all of NCSNv2's experiments
-_EXPERIMENTS = {  # flagfiles of NCSNv2's experiments, by the largest noise level
-    50.0: "cifar10_ncsnv2",
-    90.0: "celeb_a_64_ncsnv2",
-    140.0: "lsun_church_ncsnv2",
-    190.0: "lsun_bedroom_ncsnv2",
-    348.0: "ffhq_256_ncsnv2",
-}
+__all__ = [
+    "ReferenceCheckpoint",
+    "load_reference_weights",
+    "network_settings",
+    "read_checkpoint",
+]
 
 
-class ReferenceCheckpoint(typing.NamedTuple):
+class ReferenceCheckpoint(NamedTuple):
     """What a file of the reference trainer holds.
 
     Attributes:
@@ -44,23 +27,29 @@ class ReferenceCheckpoint(typing.NamedTuple):
         step: training steps done; 0 where the file does not say.
     """
 
-    weights: dict
-    average: dict | None
+    weights: dict[str, np.ndarray]
+    average: dict[str, np.ndarray] | None
     step: int
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | os.PathLike) -> ReferenceCheckpoint:
     """Read a checkpoint of the reference trainer.
 
     The file holds [state dict, optimizer state], for NCSNv2 [state dict, optimizer state, epoch,
     step, averaged parameters], the last of them only where there was an average; names may carry
     the `module.` prefix of a data-parallel model. Only tensors are unpickled (`weights_only=True`).
 
-    Returns:
-        a `ReferenceCheckpoint`.
-
     Raises:
         UserError: no PyTorch, no such file, or another kind of file.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     state = {"module.begin_conv.bias": torch.zeros(2)}
+        ...     torch.save([state, {}, 3, 1000], f"{folder}/checkpoint.pth")
+        ...     checkpoint = read_checkpoint(f"{folder}/checkpoint.pth")
+        >>> checkpoint.weights["begin_conv.bias"].tolist(), checkpoint.step
+        ([0.0, 0.0], 1000)
     """
     try:
         import torch
@@ -104,8 +93,12 @@ def _arrays(state):
     }
 
 
-def network_settings(arrays, path):
+def network_settings(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) -> dict[str, Any]:
     """The settings of a run that the weights themselves show.
+
+    Args:
+        arrays: {reference parameter name: array}, as `read_checkpoint` returns them.
+        path: the file they are from, for messages.
 
     Returns:
         {setting: value}: model, features, channels and num_levels; for NCSNv2 depth too, and
@@ -114,6 +107,12 @@ def network_settings(arrays, path):
     Raises:
         UserError: the arrays are not those of an NCSN or NCSNv2, or its noise levels are not a
             geometric sequence.
+
+    Example:
+        >>> kernel, table = np.zeros([16, 3, 3, 3]), np.zeros([10, 48])
+        >>> arrays = {"begin_conv.weight": kernel, "normalizer.embed.weight": table}
+        >>> network_settings(arrays, "checkpoint.pth")
+        {'model': 'ncsn', 'features': 16, 'channels': 3, 'num_levels': 10}
     """
     kernel, table = arrays.get("begin_conv.weight"), arrays.get("normalizer.embed.weight")
     if kernel is None or kernel.ndim != 4:
@@ -131,8 +130,6 @@ def network_settings(arrays, path):
 def _noise_levels(arrays, path):
     if "sigmas" not in arrays:
         return {}
-    from ncsn_tf.schedule import geometric_sigmas
-
     sigmas = arrays["sigmas"].ravel()
     # The shortest decimals of the float32 ends: 0.01, not 0.009999999776.
     begin, end = (float(str(sigma)) for sigma in sigmas[[0, -1]])
@@ -143,90 +140,3 @@ def _noise_levels(arrays, path):
     if not np.allclose(sigmas, expected, rtol=1e-4, atol=0.0):
         raise UserError(f"{path}: its {len(sigmas)} noise levels are not a geometric sequence")
     return {"sigma_begin": begin, "sigma_end": end, "num_levels": len(sigmas)}
-
-
-def _experiment(settings):
-    """The flag that names where everything else comes from."""
-    if settings["model"] == "ncsnv2":
-        name = _EXPERIMENTS.get(settings.get("sigma_begin"), "cifar10_ncsnv2")
-        return f"--flagfile={name}"
-    return "--dataset=cifar10" if settings["channels"] == 3 else "--dataset=mnist"
-
-
-def main(argv):
-    if any(arg in ("-h", "-help", "--help") for arg in argv[1:]):
-        print(_USAGE, end="")
-        return
-    files = [arg for arg in argv[1:] if not arg.startswith("-")]
-    if len(files) != 2:
-        raise ConfigError("python -m ncsn_tf.pytorch needs CHECKPOINT.pth and OUT; see --help")
-    source, out = files
-    flags = [arg for arg in argv[1:] if arg.startswith("-")]
-    if Path(out).exists() and any(Path(out).iterdir()):
-        raise UserError(f"{out} exists and is not empty: name a new folder")
-    checkpoint = read_checkpoint(source)
-
-    from ncsn_tf.runtime import start_tensorflow
-
-    start_tensorflow()
-    from ncsn_tf.checkpoints import save_network
-
-    settings = network_settings(checkpoint.weights, source)
-    config = _config([argv[0], *flags, f"--workdir={out}"], settings)
-    decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
-    config = dataclasses.replace(config, **settings, ema_decay=decay)
-
-    network, average = (
-        _network(config, arrays, source) for arrays in (checkpoint.weights, checkpoint.average)
-    )
-    save_network(network, config, checkpoint.step, average)
-    kind = "weights" if average is None else "weights and their average"
-    print(
-        f"Wrote {out}: {network.count_params():,} {kind} of {config.model}, step "
-        f"{checkpoint.step}; python sample.py --workdir={out}"
-    )
-
-
-def _config(argv, settings):
-    """The settings that the flags and the experiment give, the flags first.
-
-    Raises:
-        ConfigError: besides wrong flags, NCSNv2's experiment with another data set whose image
-            size nobody said.
-    """
-    program, *flags = argv
-
-    def given(*names):
-        return any(arg.lstrip("-").partition("=")[0] in names for arg in flags)
-
-    # A data set's own flagfile is NCSN's experiment: it has the sampling settings of no NCSNv2.
-    is_second = settings["model"] == "ncsnv2"
-    if given("flagfile") or (given("dataset") and not is_second):
-        return parse_config(argv)
-    experiment = _experiment(settings)
-    config = parse_config([program, experiment, *flags])
-    is_other = given("dataset") and config.dataset != parse_config([program, experiment]).dataset
-    if is_other and not given("image_size"):
-        raise ConfigError(
-            f"{show('dataset', config.dataset)} needs an explicit --image_size, for {experiment} "
-            "has another data set"
-        )
-    return config
-
-
-def _network(config, arrays, source):
-    """A network with the reference's weights; None without any."""
-    if arrays is None:
-        return None
-    from ncsn_tf.state import build_network
-
-    network = build_network(config)
-    try:
-        load_reference_weights(network, arrays)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from None
-    return network
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,20 +1,10 @@
-"""What all tests share: a quiet TensorFlow with two logical CPUs, the golden vectors."""
+"""What the tests share: golden vectors, the smallest run. The conftest above sets TensorFlow up."""
 
 import functools
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import numpy as np
 import pytest
-import tensorflow as tf
-
-# Two devices for distribution strategies; TensorFlow takes this only before its first operation.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
 
 
 @functools.cache
@@ -25,8 +15,8 @@ def _load(name):
 
 @functools.cache
 def _load_network(name):
-    from ncsn_tf.networks import NCSN, NCSNv2
-    from ncsn_tf.reference_weights import load_reference_weights
+    from ncsn_tf.models.networks import NCSN, NCSNv2
+    from ncsn_tf.models.reference_weights import load_reference_weights
 
     vectors = _load(name)
     kind, (features, num_levels) = vectors["meta"][0], vectors["meta"][1:3].astype(int)
@@ -60,3 +50,25 @@ def golden_params():
 def golden_network():
     """name -> the network with the weights of a golden file; shared, not to be changed."""
     return _load_network
+
+
+TINY = {
+    "dataset": "digits",
+    "image_size": 8,
+    "channels": 1,
+    "random_flip": False,
+    "features": 2,
+    "num_levels": 3,
+    "step_lr": 1e-4,
+    "num_steps_each": 2,
+    "batch_size": 8,
+    "sampling_tile": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """The smallest run: 8 x 8 digits, 2 features, 3 noise levels. Settings are changed by name."""
+    from ncsn_tf.settings.config import Config
+
+    return lambda **changes: Config(**{**TINY, **changes})

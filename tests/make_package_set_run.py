@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden" / "package_sets"
@@ -25,11 +26,13 @@ NUM_IMAGES = 4
 
 def main():
     sys.path.insert(0, str(ROOT))
-    from ncsn_tf import checkpoints, compat
-    from ncsn_tf.config import Config
-    from ncsn_tf.draw import SampleOptions, draw
-    from ncsn_tf.runtime import start_tensorflow
-    from ncsn_tf.training import train
+    from ncsn_tf.backend import compat
+    from ncsn_tf.commands.start import start_tensorflow
+    from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+    from ncsn_tf.serving.export_origin import Export, newest_export
+    from ncsn_tf.settings.config import Config
+    from ncsn_tf.training import checkpoints
+    from ncsn_tf.training.loop import train
 
     config = Config(
         workdir="run",  # relative: the settings are stored with the weights
@@ -64,17 +67,12 @@ def main():
         shutil.copytree("run", target)
         print(f"Wrote {path} to {target}")
 
+        with strategy.scope():
+            origins = {"checkpoint": open_checkpoint("run")}
+        origins["saved_model"] = Export(newest_export("run"))
         images = {}
-        for kind, flag in [("checkpoint", ""), ("saved_model", "newest")]:
-            options = SampleOptions(
-                workdir="run",
-                saved_model=flag,
-                num_samples=NUM_IMAGES,
-                format="npz",
-                out=f"{kind}.npz",
-            )
-            with np.load(draw(options, strategy)) as arrays:
-                images[kind] = arrays["images"]
+        for kind, origin in origins.items():
+            ((_, images[kind]),) = origin.images(np.arange(NUM_IMAGES), tqdm(disable=True))
         np.savez_compressed(target / "images.npz", **images)
         os.chdir(ROOT)
 

@@ -5,18 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from test_training import assert_same, cut_back, numbers, replicas, train
+from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
-from ncsn_tf import state as state_module
-from ncsn_tf.compat import KERAS_3, import_addons
-from ncsn_tf.config import Config
+from ncsn_tf.backend.compat import KERAS_3, import_addons
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.layers import ConditionalInstanceNormPlus, Convolution
-from ncsn_tf.optimizers import make_optimizer
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training import state as state_module
+from ncsn_tf.training.optimizers import make_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
@@ -44,23 +41,6 @@ CONFIG = Config(
 needs_addons = pytest.mark.skipif(
     KERAS_3, reason="TensorFlow Addons cannot be imported beside Keras 3: see make test-addons"
 )
-
-
-class TinyNetwork(keras.Model):
-    """A score network of five weights: these optimizers build a graph for every weight."""
-
-    def __init__(self, config, recompute=False):
-        super().__init__()
-        self.begin = Convolution(2)
-        self.begin.build((None, 8, 8, 1))
-        self.norm = ConditionalInstanceNormPlus(config.num_levels)
-        self.norm.build((None, 8, 8, 2))
-        self.end = Convolution(1)
-        self.end.build((None, 8, 8, 2))
-        self.built = True
-
-    def call(self, x, labels):
-        return self.end(tf.nn.elu(self.norm(self.begin(x), labels)))
 
 
 @pytest.fixture
@@ -94,7 +74,7 @@ def test_a_resumed_run_on_two_replicas_is_the_uninterrupted_run_bit_for_bit(name
     half = numbers(run_dir)
     state, lines = train(settings(name, run_dir), strategy)
     assert lines == [f"Resuming {run_dir} at step 6 of 12 on 2 devices"]
-    assert_same(expected, numbers(run_dir))
+    assert_same_run(expected, numbers(run_dir))
     assert_replicas_agree(state, strategy)
     # What a resumed run has to restore has indeed changed, and is not the start.
     assert expected["optimizer/iter/.ATTRIBUTES/VARIABLE_VALUE"] == 12

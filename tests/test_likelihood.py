@@ -7,11 +7,14 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf import likelihood
-from ncsn_tf.densities import GaussianMixture
-from ncsn_tf.likelihood import log_likelihood, normal_log_prob
-from ncsn_tf.networks import NCSN, NCSNv2
-from ncsn_tf.sampling import column
+from ncsn_tf.likelihood import Probes, log_likelihood, normal_log_prob
+from ncsn_tf.losses import directional_derivatives
+from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.sampling.chain import column
+from ncsn_tf.sampling.levels import at_sigma
 from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.settings import config
+from ncsn_tf.toy.densities import GaussianMixture
 
 SIGMAS = geometric_sigmas(3.0, 0.05, 6).numpy()
 FIRST, LAST = (float(sigma) for sigma in SIGMAS[[0, -1]])
@@ -83,7 +86,7 @@ def test_gaussians_are_exact(size, divergence):
     result = compute(
         GaussianScore(),
         x,
-        divergence=divergence,
+        probes=Probes(divergence),
         prior_log_prob=lambda x: normal_log_prob(x, MEAN, END),
     )
     exact = exact_gaussian(x, math.hypot(DEVIATION, LAST))
@@ -107,7 +110,10 @@ def test_a_mixture_is_exact():
     density = MixtureScore.density
     x = density.perturbed(LAST).sample(tf.range(20, dtype=tf.int64)).numpy()
     result = compute(
-        MixtureScore(), x, divergence="exact", prior_log_prob=lambda x: density.log_prob(x, FIRST)
+        MixtureScore(),
+        x,
+        probes=Probes("exact"),
+        prior_log_prob=lambda x: density.log_prob(x, FIRST),
     )
     np.testing.assert_allclose(result.log_probs[:, 0], density.log_prob(x, LAST), atol=2e-3)
 
@@ -120,7 +126,7 @@ def test_the_tolerance_is_that_of_the_result():
         result = compute(
             MixtureScore(),
             x,
-            divergence="exact",
+            probes=Probes("exact"),
             tolerance=tolerance,
             prior_log_prob=lambda x: density.log_prob(x, FIRST),
         )
@@ -148,8 +154,8 @@ def test_the_integral_is_controlled_where_x_stands_still():
 class JumpingScore:
     """Of N(MEAN, DEVIATION^2 I) at six levels: between them a network of discrete levels."""
 
-    def __call__(self, x, labels):
-        return (MEAN - x) / column(DEVIATION**2 + tf.square(tf.gather(SIGMAS, labels)), x)
+    def __call__(self, x, levels):
+        return (MEAN - x) / column(DEVIATION**2 + tf.square(tf.gather(SIGMAS, levels)), x)
 
 
 def exact_jumping(x):
@@ -185,8 +191,7 @@ def test_the_estimator_is_unbiased(divergence):
         CorrelatedScore(),
         x,
         [1, 2, 1],
-        divergence=divergence,
-        num_probes=4000,
+        probes=Probes(divergence, 4000),
         prior_log_prob=lambda x: CorrelatedScore.log_prob(x, FIRST),
     )
     exact = CorrelatedScore.log_prob(tf.constant(x, tf.float32), LAST)
@@ -200,7 +205,7 @@ def test_the_estimator_is_unbiased(divergence):
 
 @pytest.mark.parametrize("divergence", ["rademacher", "gaussian"])
 def test_probes(divergence):
-    v = likelihood.probes(tf.constant([3, 4, 3], tf.int64), (5, 4), divergence, 500).numpy()
+    v = Probes(divergence, 500).directions(tf.constant([3, 4, 3], tf.int64), (5, 4)).numpy()
     assert v.shape == (500, 3, 5, 4)
     np.testing.assert_array_equal(v[:, 0], v[:, 2])
     flat = v[:, :2].reshape(500, 40)
@@ -210,7 +215,7 @@ def test_probes(divergence):
     assert np.abs(flat.mean()) < 4 / math.sqrt(flat.size)
     if divergence == "rademacher":
         np.testing.assert_array_equal(np.unique(v), [-1, 1])
-    again = likelihood.probes(tf.constant([3], tf.int64), (5, 4), divergence, 500, (1, 0)).numpy()
+    again = Probes(divergence, 500, (1, 0)).directions(tf.constant([3], tf.int64), (5, 4)).numpy()
     assert abs(np.mean(again * v[:, :1])) < 4 / math.sqrt(again.size)
 
 
@@ -225,23 +230,32 @@ def test_estimates_of_a_network_agree_with_its_jacobian(name):
     network = NETWORKS[name]()
     x = tf.constant(np.random.default_rng(0).uniform(size=[2, 4, 4, 1]), tf.float32)
     sigma = tf.constant([2.0, 0.1])
-    score_at = likelihood.at_sigma(network, SIGMAS)
+    score_at = at_sigma(network, SIGMAS)
     seeds = tf.constant([0, 1], tf.int64)
 
     @tf.function(autograph=False)
-    def traces(divergence, num_probes=1):
-        directions = likelihood.probes(seeds, (4, 4, 1), divergence, num_probes)
-        return likelihood.score_and_traces(score_at, x, sigma, directions, divergence)
+    def traces(probes):
+        directions = probes.directions(seeds, (4, 4, 1))
+        score, derivatives = directional_derivatives(score_at, x, sigma, directions)
+        return score, probes.traces(derivatives)
 
-    score, exact = traces("exact")
+    score, exact = traces(Probes("exact"))
     assert exact.shape == (2, 1)
-    np.testing.assert_allclose(score, score_at(x, sigma), rtol=1e-4, atol=1e-5)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        score = score_at(x, sigma)
-    jacobian = tf.reshape(tape.batch_jacobian(score, x), [2, 16, 16])
-    np.testing.assert_allclose(exact[:, 0], tf.linalg.trace(jacobian), rtol=1e-3, atol=1e-5)
-    _, estimates = traces("rademacher", 64)
+
+    @tf.function(autograph=False)
+    def score_and_row(unit):
+        """The score, and its Jacobian's row of one number, both [2, 16]."""
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            score = score_at(x, sigma)
+        row = tape.gradient(score, x, tf.reshape(tf.tile(unit[None], [2, 1]), x.shape))
+        return tf.reshape(score, [2, 16]), tf.reshape(row, [2, 16])
+
+    plain, jacobian = zip(*(score_and_row(unit) for unit in tf.eye(16)), strict=True)
+    np.testing.assert_allclose(tf.reshape(score, [2, 16]), plain[0], rtol=1e-4, atol=1e-5)
+    trace = sum(row[:, index] for index, row in enumerate(jacobian))
+    np.testing.assert_allclose(exact[:, 0], trace, rtol=1e-3, atol=1e-5)
+    _, estimates = traces(Probes("rademacher", 64))
     deviation = np.std(estimates, axis=1)
     assert np.all(deviation > 0)
     assert np.all(np.abs(np.mean(estimates, 1) - exact[:, 0]) < 4 * deviation / math.sqrt(64))
@@ -250,12 +264,12 @@ def test_estimates_of_a_network_agree_with_its_jacobian(name):
 def test_a_row_depends_on_its_own_seed_alone():
     """Alone and among others, in tiles: the same bits."""
     x = np.random.default_rng(1).normal(size=[5, 2]).astype(np.float32)
-    options = {"tile": 2, "num_probes": 3, "counters": (1, 0)}
+    options = {"tile": 2, "probes": Probes(count=3, counters=(1, 0))}
     together = compute(CorrelatedScore(), x, [7, 8, 9, 10, 11], **options)
     alone = compute(CorrelatedScore(), x[2:3], [9], **options)
     for part, whole in zip(alone, together, strict=True):
         np.testing.assert_array_equal(part[0], whole[2])
-    other = compute(CorrelatedScore(), x[2:3], [9], tile=2, num_probes=3)
+    other = compute(CorrelatedScore(), x[2:3], [9], tile=2, probes=Probes(count=3))
     assert np.all(other.log_probs != alone.log_probs)
 
 
@@ -285,21 +299,25 @@ def test_bits_per_dim():
 
 
 @pytest.mark.parametrize(
-    "options, message",
+    "probes, message",
     [
-        ({"divergence": "exact", "num_probes": 2}, "without probes, not for 4 numbers"),
-        ({"divergence": "hutchinson"}, "one of rademacher, gaussian, exact"),
-        ({"num_probes": 0}, "at least one probe"),
+        (Probes("exact", 2), "without probes, not for 4 numbers with 2 probes"),
+        (Probes("hutchinson"), "one of rademacher, gaussian, exact .*, not hutchinson"),
+        (Probes(count=0), "at least one probe, not rademacher with 0 probes"),
     ],
 )
-def test_refused(options, message):
+def test_refused(probes, message):
     with pytest.raises(ValueError, match=message):
-        log_likelihood(GaussianScore(), tf.zeros([1, 4]), [0], SIGMAS, **options)
+        log_likelihood(GaussianScore(), tf.zeros([1, 4]), [0], SIGMAS, probes)
+
+
+def test_settings_and_library_have_one_limit():
+    assert config.LARGEST_EXACT == likelihood.LARGEST_EXACT
 
 
 def test_the_exact_divergence_is_for_few_numbers():
     with pytest.raises(ValueError, match="at most 256 numbers"):
-        log_likelihood(GaussianScore(), tf.zeros([1, 257]), [0], SIGMAS, divergence="exact")
+        log_likelihood(GaussianScore(), tf.zeros([1, 257]), [0], SIGMAS, Probes("exact"))
 
 
 @pytest.mark.parametrize("sigmas", [[1.0], [1.0, 1.0], [0.1, 1.0]])

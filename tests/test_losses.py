@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf import functional
-from ncsn_tf.compat import raw_variables
-from ncsn_tf.densities import GaussianMixture
+from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.losses import (
     at_noise_levels,
     denoising_score_matching,
@@ -16,11 +14,13 @@ from ncsn_tf.losses import (
     sliced_score_matching,
     sliced_score_matching_vr,
 )
-from ncsn_tf.networks import NCSN
+from ncsn_tf.models import functional
+from ncsn_tf.models.networks import NCSN
+from ncsn_tf.toy.densities import GaussianMixture
 
 SIGMAS = tf.constant([1.0, 0.3, 0.05])
-LABELS = tf.constant([2, 0, 1, 2, 0])
-LEVEL = SIGMAS.numpy()[LABELS.numpy()]
+LEVELS = tf.constant([2, 0, 1, 2, 0])
+SIGMA_OF_EACH = SIGMAS.numpy()[LEVELS.numpy()]
 
 
 def examples(*shape):
@@ -49,10 +49,10 @@ def test_loss_is_that_of_the_reference(golden, golden_network, name):
 def test_the_answer_that_knows_the_noise_costs_nothing():
     images, noise = examples(4, 6, 3)
 
-    def perfect(x, labels):
-        return -noise / tf.reshape(tf.gather(SIGMAS, labels), [-1, 1, 1, 1])
+    def perfect(x, levels):
+        return -noise / tf.reshape(tf.gather(SIGMAS, levels), [-1, 1, 1, 1])
 
-    loss = denoising_score_matching(perfect, images, LABELS, noise, SIGMAS)
+    loss = denoising_score_matching(perfect, images, LEVELS, noise, SIGMAS)
     np.testing.assert_array_equal(loss, np.zeros(5, np.float32))
 
 
@@ -60,14 +60,14 @@ def test_the_score_function_sees_the_perturbed_images():
     images, noise = examples(4, 6, 3)
     seen = []
 
-    def score_fn(x, labels):
-        seen.append((x, labels))
+    def score_fn(x, levels):
+        seen.append((x, levels))
         return tf.zeros_like(x)
 
-    denoising_score_matching(score_fn, images, LABELS, noise, SIGMAS)
-    ((x, labels),) = seen
-    np.testing.assert_allclose(x, images + LEVEL[:, None, None, None] * noise, rtol=1e-6)
-    np.testing.assert_array_equal(labels, LABELS)
+    denoising_score_matching(score_fn, images, LEVELS, noise, SIGMAS)
+    ((x, levels),) = seen
+    np.testing.assert_allclose(x, images + SIGMA_OF_EACH[:, None, None, None] * noise, rtol=1e-6)
+    np.testing.assert_array_equal(levels, LEVELS)
 
 
 @pytest.mark.parametrize("anneal_power", [0.0, 1.0, 2.0])
@@ -75,16 +75,18 @@ def test_the_score_function_sees_the_perturbed_images():
 def test_zero_score(anneal_power, shape):
     images, noise = examples(*shape)
     loss = denoising_score_matching(
-        lambda x, _: tf.zeros_like(x), images, LABELS, noise, SIGMAS, anneal_power
+        lambda x, _: tf.zeros_like(x), images, LEVELS, noise, SIGMAS, anneal_power
     )
     square = np.square(noise.astype(np.float64)).reshape(5, -1).sum(1)
-    np.testing.assert_allclose(loss, 0.5 * square * LEVEL ** (anneal_power - 2.0), rtol=1e-5)
+    np.testing.assert_allclose(
+        loss, 0.5 * square * SIGMA_OF_EACH ** (anneal_power - 2.0), rtol=1e-5
+    )
 
 
 def test_zero_score_costs_half_the_dimension_on_average():
     noise = np.random.default_rng(1).normal(size=(5, 20_000)).astype(np.float32)
     loss = denoising_score_matching(
-        lambda x, _: tf.zeros_like(x), tf.zeros_like(noise), LABELS, noise, SIGMAS
+        lambda x, _: tf.zeros_like(x), tf.zeros_like(noise), LEVELS, noise, SIGMAS
     )
     np.testing.assert_allclose(loss, 10_000, atol=4 * np.sqrt(20_000 / 2))
 
@@ -93,23 +95,23 @@ def test_zero_score_costs_half_the_dimension_on_average():
 def test_loss_is_the_formula(anneal_power):
     images, noise = examples(4, 6, 3)
 
-    def score_fn(x, labels):
-        return tf.sin(x) * tf.cast(1 + labels, tf.float32)[:, None, None, None]
+    def score_fn(x, levels):
+        return tf.sin(x) * tf.cast(1 + levels, tf.float32)[:, None, None, None]
 
-    loss = denoising_score_matching(score_fn, images, LABELS, noise, SIGMAS, anneal_power)
+    loss = denoising_score_matching(score_fn, images, LEVELS, noise, SIGMAS, anneal_power)
     for b in range(5):
-        sigma = float(LEVEL[b])
-        score = np.sin(images[b] + sigma * noise[b].astype(np.float64)) * (1 + int(LABELS[b]))
+        sigma = float(SIGMA_OF_EACH[b])
+        score = np.sin(images[b] + sigma * noise[b].astype(np.float64)) * (1 + int(LEVELS[b]))
         expected = 0.5 * np.sum((score + noise[b] / sigma) ** 2) * sigma**anneal_power
         np.testing.assert_allclose(loss[b], expected, rtol=1e-5)
 
 
-def test_one_level_for_all_needs_no_labels():
+def test_one_level_for_all_needs_no_levels():
     images, noise = examples(4, 6, 3)
     loss = denoising_score_matching(tf.sin, images, None, noise, 0.3, 1.0)
-    labels = tf.ones([5], tf.int32)
+    levels = tf.ones([5], tf.int32)
     expected = denoising_score_matching(
-        lambda x, _: tf.sin(x), images, labels, noise, SIGMAS, anneal_power=1.0
+        lambda x, _: tf.sin(x), images, levels, noise, SIGMAS, anneal_power=1.0
     )
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
@@ -117,15 +119,15 @@ def test_one_level_for_all_needs_no_labels():
 # --- implicit objectives: a score function whose Jacobian is known ---
 
 
-def curved(x, labels=None):
-    """s_i(x) = sin x_i + a_i |x|^2 + c, summed over all elements; c the label."""
+def curved(x, levels=None):
+    """s_i(x) = sin x_i + a_i |x|^2 + c, summed over all elements; c the level."""
     return (
         tf.sin(x)
         + slopes(x) * tf.reduce_sum(x * x, list(range(1, x.shape.rank)), True)
         + (
             0.0
-            if labels is None
-            else tf.reshape(tf.cast(labels, tf.float32), [-1] + [1] * (x.shape.rank - 1))
+            if levels is None
+            else tf.reshape(tf.cast(levels, tf.float32), [-1] + [1] * (x.shape.rank - 1))
         )
     )
 
@@ -135,31 +137,31 @@ def slopes(x):
     return np.linspace(-1, 2, size, dtype=np.float32).reshape(x.shape[1:])
 
 
-def exact_terms(x, v, label=0.0):
+def exact_terms(x, v, level=0.0):
     """(s, tr J, v^T J v) of one example, from J = diag(cos x) + 2 a x^T, in double precision."""
     a, x, v = (np.ravel(part).astype(np.float64) for part in (slopes(x[None]), x, v))
-    score = np.sin(x) + a * (x @ x) + label
+    score = np.sin(x) + a * (x @ x) + level
     return score, np.cos(x).sum() + 2 * a @ x, np.cos(x) @ v**2 + 2 * (a @ v) * (x @ v)
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("labels", [None, LABELS], ids=["unconditional", "levels"])
+@pytest.mark.parametrize("levels", [None, LEVELS], ids=["unconditional", "levels"])
 @pytest.mark.parametrize("shape", [(2,), (2, 3, 1)], ids=["vectors", "images"])
-def test_implicit_objectives_are_their_formulas(shape, labels, wrapped):
+def test_implicit_objectives_are_their_formulas(shape, levels, wrapped):
     x, _ = examples(*shape)
     v = np.random.default_rng(1).normal(size=(5, 3, *shape)).astype(np.float32)
 
     def all_losses(x, v):
         return (
-            score_matching(curved, x, labels),
-            sliced_score_matching(curved, x, v, labels),
-            sliced_score_matching_vr(curved, x, v, labels),
+            score_matching(curved, x, levels),
+            sliced_score_matching(curved, x, v, levels),
+            sliced_score_matching_vr(curved, x, v, levels),
         )
 
     losses = (tf.function(all_losses) if wrapped else all_losses)(tf.constant(x), tf.constant(v))
     for b in range(5):
-        label = 0.0 if labels is None else float(labels[b])
-        terms = [exact_terms(x[b], v[b, m], label) for m in range(3)]
+        level = 0.0 if levels is None else float(levels[b])
+        terms = [exact_terms(x[b], v[b, m], level) for m in range(3)]
         score, trace, _ = terms[0]
         half = 0.5 * score @ score
         along = [0.5 * (score @ np.ravel(v[b, m])) ** 2 for m in range(3)]
@@ -257,14 +259,14 @@ def test_minimum_of_denoising_score_matching_on_a_gaussian():
     rng = np.random.default_rng(5)
     x, z = rng.normal(size=(2, count, 2)).astype(np.float32)
     x *= np.float32(np.sqrt(variance))
-    labels = tf.constant(rng.integers(0, 3, count), tf.int32)
+    levels = tf.constant(rng.integers(0, 3, count), tf.int32)
 
-    def score_fn(x, labels):
-        return -x / (variance + tf.square(tf.gather(SIGMAS, labels))[:, None])
+    def score_fn(x, levels):
+        return -x / (variance + tf.square(tf.gather(SIGMAS, levels))[:, None])
 
-    loss = denoising_score_matching(score_fn, x, labels, z, SIGMAS).numpy()
+    loss = denoising_score_matching(score_fn, x, levels, z, SIGMAS).numpy()
     for level, sigma in enumerate(SIGMAS.numpy()):
-        values = loss[labels.numpy() == level].astype(np.float64)
+        values = loss[levels.numpy() == level].astype(np.float64)
         expected = variance / (variance + sigma**2)
         assert abs(values.mean() - expected) < 4 * values.std() / np.sqrt(len(values))
 
@@ -325,8 +327,8 @@ def test_all_objectives_have_the_gradient_of_explicit_score_matching():
 def test_fisher_divergence_by_level():
     x, _ = examples(4)
     mixture = GaussianMixture([1.0], [[0.0] * 4], 1.0)
-    loss = fisher_divergence(lambda x, _: tf.zeros_like(x), mixture.score_fn(SIGMAS), x, LABELS)
-    expected = 0.5 * np.square(x / (1 + LEVEL[:, None] ** 2)).sum(1)
+    loss = fisher_divergence(lambda x, _: tf.zeros_like(x), mixture.score_fn(SIGMAS), x, LEVELS)
+    expected = 0.5 * np.square(x / (1 + SIGMA_OF_EACH[:, None] ** 2)).sum(1)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
@@ -334,12 +336,12 @@ def test_fisher_divergence_by_level():
 def test_noise_levels_perturb_and_weight_any_objective(anneal_power):
     images, noise = examples(4, 6, 3)
 
-    def loss_fn(x, labels):
-        return tf.reduce_sum(x, [1, 2, 3]) + tf.cast(labels, tf.float32)
+    def loss_fn(x, levels):
+        return tf.reduce_sum(x, [1, 2, 3]) + tf.cast(levels, tf.float32)
 
-    loss = at_noise_levels(loss_fn, images, LABELS, noise, SIGMAS, anneal_power)
-    x = images + LEVEL[:, None, None, None] * noise
-    expected = (x.sum((1, 2, 3)) + LABELS.numpy()) * LEVEL**anneal_power
+    loss = at_noise_levels(loss_fn, images, LEVELS, noise, SIGMAS, anneal_power)
+    x = images + SIGMA_OF_EACH[:, None, None, None] * noise
+    expected = (x.sum((1, 2, 3)) + LEVELS.numpy()) * SIGMA_OF_EACH**anneal_power
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
 
 
@@ -359,15 +361,16 @@ def network_inputs():
     return images + 0.3 * noise, v
 
 
+@pytest.mark.slow
 def test_directional_derivative_of_the_network_is_that_of_differences(network):
     x, v = network_inputs()
-    loss = sliced_score_matching_vr(network, x, v, LABELS)
-    half = 0.5 * np.square(network(x, LABELS)).sum((1, 2, 3))
+    loss = sliced_score_matching_vr(network, x, v, LEVELS)
+    half = 0.5 * np.square(network(x, LEVELS)).sum((1, 2, 3))
     step = np.float32(1e-3)
-    difference = (network(x + step * v[:, 0], LABELS) - network(x - step * v[:, 0], LABELS)).numpy()
+    difference = (network(x + step * v[:, 0], LEVELS) - network(x - step * v[:, 0], LEVELS)).numpy()
     expected = (difference * v[:, 0]).sum((1, 2, 3)) / (2 * step)
     np.testing.assert_allclose(loss - half, expected, atol=5e-3 * np.abs(expected).max())
-    both = sliced_score_matching_vr(network, x, np.concatenate([v, 2 * v], 1), LABELS)
+    both = sliced_score_matching_vr(network, x, np.concatenate([v, 2 * v], 1), LEVELS)
     np.testing.assert_allclose(both - half, 2.5 * (loss - half), rtol=1e-3, atol=1e-2)
 
 
@@ -378,7 +381,7 @@ def test_gradient_through_the_written_norm_is_that_of_automatic_differentiation(
 
     def gradient():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(sliced_score_matching_vr(network, x, v, LABELS))
+            loss = tf.reduce_mean(sliced_score_matching_vr(network, x, v, LEVELS))
         weights = raw_variables(network)
         gradients = tape.gradient(loss, weights)
         parts = [tf.convert_to_tensor(part).numpy().ravel() for part in gradients]
@@ -387,9 +390,9 @@ def test_gradient_through_the_written_norm_is_that_of_automatic_differentiation(
     loss, actual = gradient()
     calls = []
 
-    def straightforward(x, table, labels):
+    def straightforward(x, table, levels):
         calls.append(1)
-        gamma, alpha, beta = tf.split(tf.gather(table, labels)[:, None, None, :], 3, axis=-1)
+        gamma, alpha, beta = tf.split(tf.gather(table, levels)[:, None, None, :], 3, axis=-1)
         # Not tf.nn.moments: it stops a gradient that is zero, but whose derivative is not.
         mean = tf.reduce_mean(x, [1, 2], keepdims=True)
         variance = tf.reduce_mean(tf.square(x - mean), [1, 2], keepdims=True)

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tqdm import tqdm
 
-from ncsn_tf import checkpoints
-from ncsn_tf.draw import SampleOptions, draw
-from ncsn_tf.runtime import mirrored_strategy
+from ncsn_tf.backend.devices import mirrored_strategy
+from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+from ncsn_tf.serving.export_origin import Export, newest_export
+from ncsn_tf.training import checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ROOT / "tests" / "golden" / "package_sets"
@@ -46,18 +48,17 @@ def kept(request, tmp_path):
     return run_dir, images
 
 
-@pytest.mark.parametrize("kind, flag", [("checkpoint", ""), ("saved_model", "newest")])
-def test_weights_of_either_set_draw_its_images(kind, flag, kept):
+@pytest.mark.parametrize("kind", ["checkpoint", "saved_model"])
+def test_weights_of_either_set_draw_its_images(kind, kept):
     """From the checkpoint, and from an export made here."""
     run_dir, images = kept
-    options = SampleOptions(
-        workdir=str(run_dir),
-        saved_model=flag,
-        num_samples=len(images[kind]),
-        format="npz",
-        out=str(run_dir / "drawn.npz"),
-    )
-    drawn = load(draw(options, mirrored_strategy(["CPU:0"])))["images"]
+    if kind == "saved_model":
+        origin = Export(newest_export(run_dir))
+    else:
+        with mirrored_strategy(["CPU:0"]).scope():
+            origin = open_checkpoint(run_dir)
+    seeds = np.arange(len(images[kind]))
+    ((_, drawn),) = origin.images(seeds, tqdm(disable=True))
     assert largest_difference(drawn, images[kind]) <= 1
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ncsn_tf.flat import FlatWeights
-from ncsn_tf.networks import NCSN
+from ncsn_tf.models.networks import NCSN
 from ncsn_tf.pytorch import load_reference_weights
+from ncsn_tf.training.state import FlatWeights
 
 NAME = "ncsn_mnist_ngf8"
 

@@ -1,0 +1,47 @@
+"""What tests and doctests share: a quiet TensorFlow with two logical CPUs, no accelerator."""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+import pytest
+import tensorflow as tf
+from _pytest import doctest
+
+# Two devices for distribution strategies; TensorFlow takes this only before its first operation.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+RUN = Path(__file__).parent / "tests" / "golden" / "package_sets" / "default"
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_examples(request):
+    """Examples of docstrings run in a folder of their own, where runs/digits is a tiny run."""
+    if isinstance(request.node, doctest.DoctestItem) and "arrays" in request.node.name:
+        folder = request.getfixturevalue("tmp_path")
+        shutil.copytree(RUN, folder / "runs" / "digits")
+        request.getfixturevalue("monkeypatch").chdir(folder)
+
+
+# Doctests that need an optional package.
+OPTIONAL = {"ncsn_tf.pytorch.read_checkpoint": "torch"}
+
+
+# Those that trace a network for training or sampling.
+SLOW = {"ncsn_tf.training.arrays.train", "ncsn_tf.generation.arrays.sample"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+        package = OPTIONAL.get(item.name)
+        if package and importlib.util.find_spec(package) is None:
+            item.add_marker(pytest.mark.skip(f"{package} is not installed"))

@@ -1,0 +1,25 @@
+"""The public names, for editors and type checkers; `__init__.py` imports them on first use."""
+
+from ncsn_tf import likelihood, losses, pytorch, sampling, schedule
+from ncsn_tf.evaluation.arrays import evaluate
+from ncsn_tf.generation.arrays import sample
+from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.serving.export import export_run as export
+from ncsn_tf.toy import densities
+from ncsn_tf.training.arrays import train
+
+__version__: str
+__all__ = [
+    "NCSN",
+    "NCSNv2",
+    "densities",
+    "evaluate",
+    "export",
+    "likelihood",
+    "losses",
+    "pytorch",
+    "sample",
+    "sampling",
+    "schedule",
+    "train",
+]

@@ -1,0 +1,11 @@
+"""What everything stands on: TensorFlow itself, and the names that can be chosen.
+
+* `compat`: what differs between package sets
+* `random`: counter-based random numbers
+* `devices`: devices and the strategy over them
+* `tiles`: the parts in which a batch is computed
+* `quiet`: TensorFlow's lines on stderr, held back
+* `choices`: names and limits that settings and library both keep to; without TensorFlow
+
+Imports `errors` alone; everything may import it, settings only `choices`.
+"""

@@ -1,0 +1,19 @@
+"""Names that can be chosen, and limits, which settings and library both keep to. Spelled here once.
+
+It imports nothing, so that `--help` shows them without TensorFlow.
+"""
+
+MODELS = ("ncsn", "ncsnv2")
+# What each depth of NCSNv2 needs images' sides to be multiples of: it halves them so often.
+DEPTHS = {"base": 2, "deeper": 4, "deepest": 8}
+PRECISIONS = ("float32", "mixed_bfloat16")
+OBJECTIVES = ("dsm", "ssm", "ssm_vr", "sm")
+SAMPLERS = ("ald", "cas", "pc", "ode")
+PREDICTORS = ("reverse", "ancestral", "none")
+CORRECTORS = ("ald", "langevin")
+DIVERGENCES = ("rademacher", "gaussian", "exact")
+MASKS = ("left", "right", "top", "bottom", "center", "random")
+SPACES = ("pixels", "features")
+
+# The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
+LARGEST_EXACT = 256

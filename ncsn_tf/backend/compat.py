@@ -1,0 +1,151 @@
+"""What differs between package sets and builds of TensorFlow: the only place that asks.
+
+The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addons, is TensorFlow
+2.15 with Keras 2.15.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+import keras
+import tensorflow as tf
+
+KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
+
+# add_weight renamed the switch that keeps a weight in float32 under a mixed policy.
+KEEP_FLOAT32 = {"autocast": False} if KERAS_3 else {"experimental_autocast": False}
+
+# TensorFlow 2.15 takes over eight minutes to compile the network with XLA for a CPU.
+XLA_ON_CPU = KERAS_3
+
+# Whether `read_weights` can read weights ahead, so that the chains of several tiles run at once.
+TILES_AT_ONCE = KERAS_3
+
+
+@functools.cache
+def has_dilated_gradients() -> bool:
+    """Whether TensorFlow computes the gradients of dilated convolutions here.
+
+    oneDNN does, and accelerators do. TensorFlow's own operations for CPUs do not, which are all
+    there is on a Mac, with TF_ENABLE_ONEDNN_OPTS=0, and on x86 processors without AVX512-VNNI
+    unless that is 1.
+    """
+    with tf.init_scope():
+        pixels = tf.zeros([1, 4, 4, 1])
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=pixels.shape,
+                filter=tf.zeros([3, 3, 1, 1]),
+                out_backprop=pixels,
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+                dilations=[1, 2, 2, 1],
+            )
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True
+
+
+def raw_variable(variable: "keras.Variable | tf.Variable") -> tf.Variable:
+    """The `tf.Variable` behind a layer's weight: Keras 3 wraps it in a class of its own.
+
+    Example:
+        >>> layer = keras.layers.Dense(2)
+        >>> layer.build((None, 3))
+        >>> isinstance(raw_variable(layer.kernel), tf.Variable)
+        True
+    """
+    return variable.value if KERAS_3 else variable
+
+
+def raw_variables(model: keras.layers.Layer) -> list[tf.Variable]:
+    """The `tf.Variable`s of a model, in the order of `model.trainable_variables`.
+
+    Example:
+        >>> layer = keras.layers.Dense(2)
+        >>> layer.build((None, 3))
+        >>> [tuple(variable.shape) for variable in raw_variables(layer)]
+        [(3, 2), (2,)]
+    """
+    return [raw_variable(variable) for variable in model.trainable_variables]
+
+
+def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """The score function, its networks' weights read here and not at each evaluation.
+
+    To be called while a graph is built, outside its loops. A loop whose body reads variables never
+    runs at the same time as another, so that the tiles of a batch would wait for each other. Keras
+    2 has no way to do it: there they wait.
+
+    Args:
+        score_fn: a network, or a function with an attribute `models`: the networks it uses. Of
+            any arguments.
+
+    Example:
+        >>> score_fn = lambda x, levels: -x  # uses no network: it stays as it is
+        >>> read_weights(score_fn) is score_fn
+        True
+    """
+    networks = [
+        model for model in getattr(score_fn, "models", [score_fn]) if isinstance(model, keras.Model)
+    ]
+    if not TILES_AT_ONCE or not networks:
+        return score_fn
+    values = [
+        (variable, tf.convert_to_tensor(raw_variable(variable)))
+        for network in networks
+        for variable in network.variables
+    ]
+
+    def score(*inputs):
+        with keras.StatelessScope(state_mapping=values):
+            return score_fn(*inputs)
+
+    return score
+
+
+def build_optimizer(
+    optimizer: keras.optimizers.Optimizer, variables: Sequence["keras.Variable | tf.Variable"]
+) -> None:
+    """Create an optimizer's variables.
+
+    Example:
+        >>> optimizer, layer = keras.optimizers.Adam(), keras.layers.Dense(1)
+        >>> layer.build((None, 2))
+        >>> build_optimizer(optimizer, layer.trainable_variables)
+        >>> [tuple(moment.shape) for moment in adam_moments(optimizer, layer.kernel)]
+        [(2, 1), (2, 1)]
+    """
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+    else:
+        # Addons' optimizers are of Keras's older class, which has no public way to do this.
+        optimizer._create_all_weights(variables)
+
+
+def adam_moments(
+    optimizer: keras.optimizers.Optimizer, variable: "keras.Variable | tf.Variable"
+) -> list[tf.Variable]:
+    """The `tf.Variable`s of Adam's first and second moment of a variable."""
+    if KERAS_3:
+        index = optimizer._get_variable_index(variable)
+    else:
+        index = optimizer._index_dict[optimizer._var_key(variable)]
+    return [
+        raw_variable(moments[index]) for moments in (optimizer._momentums, optimizer._velocities)
+    ]
+
+
+def import_addons() -> ModuleType | None:
+    """tensorflow_addons, or None where it is not installed: it cannot be beside Keras 3."""
+    if KERAS_3:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its notice of the end of its development
+            import tensorflow_addons
+    except ImportError:
+        return None
+    return tensorflow_addons

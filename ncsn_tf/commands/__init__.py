@@ -1,0 +1,8 @@
+"""The commands of `ncsn`: their flags and a `main` each, one file a command.
+
+console             which command it is, its errors as one line, its exit code
+start               starts TensorFlow, with the devices that a command's work wants
+condition_options   flags of conditional sampling
+
+They import the work after the flags were read. Only the scripts and `__main__` import them.
+"""

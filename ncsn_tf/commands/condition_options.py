@@ -1,0 +1,105 @@
+"""The flags of sample.py for conditional sampling."""
+
+import dataclasses
+
+from ncsn_tf.backend.choices import MASKS
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.options import option, show
+
+MODES = ("inpaint", "colorize", "super_resolve", "interpolate")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionOptions:
+    """What is known of the images, and where it comes from. One of `MODES` at most is given."""
+
+    # `X | None`, which the flag parser reads, and not `X | None`.
+    inpaint: str | None = option(
+        None, "fill part of this picture, or of a folder or .npz of them", "condition"
+    )
+    mask: str = option(
+        "right", f"part to fill: {'|'.join(MASKS)}, or a picture, white to be filled", "condition"
+    )
+    colorize: str | None = option(
+        None,
+        "colour a picture, a folder or .npz; grey is (R + G + B) / 3",
+        "condition",
+    )
+    super_resolve: str | None = option(None, "enlarge this picture, a folder or .npz", "condition")
+    factor: int = option(4, "how much --super_resolve enlarges", "condition", least=2)
+    resize: bool = option(False, "crop and resize pictures of another size", "condition")
+    classifier: str | None = option(
+        None, "draw one class, by a file of ncsn classifier", "condition"
+    )
+    label: int | None = option(None, "the class that --classifier draws", "condition", least=0)
+    classifier_scale: float = option(1.0, "weight of the classifier", "condition", least=0)
+    interpolate: str | None = option(
+        None, "from the image of seed A to the noise of seed B: A,B", "condition"
+    )
+
+    @property
+    def mode(self) -> str | None:
+        """The one of `MODES` that is given, or None."""
+        return next((name for name in MODES if getattr(self, name) is not None), None)
+
+    def validate_condition(self) -> None:
+        """Raise a ConfigError for flags that contradict each other."""
+        for name in (*MODES[:3], "classifier"):
+            if getattr(self, name) == "":
+                raise ConfigError(f"{show(name, '')} must name a file")
+        given = [name for name in MODES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(
+                f"{show(given[1], getattr(self, given[1]))} cannot be used with "
+                f"{show(given[0], getattr(self, given[0]))}"
+            )
+        self._needs("mask", ("inpaint",))
+        self._needs("factor", ("super_resolve",))
+        self._needs("resize", MODES[:3])
+        if self.classifier and self.label is None:
+            raise ConfigError(f"{show('classifier', self.classifier)} needs --label, the class")
+        for name in ("label", "classifier_scale"):
+            if not self.classifier and getattr(self, name) != _default(self, name):
+                raise ConfigError(f"{show(name, getattr(self, name))} needs --classifier")
+        if self.interpolate is not None:
+            self.interpolated_seeds()
+
+    def _needs(self, name, modes):
+        value = getattr(self, name)
+        if value != _default(self, name) and self.mode not in modes:
+            raise ConfigError(f"{show(name, value)} needs {' or '.join(f'--{m}' for m in modes)}")
+
+    def condition(self, first_seed: int, count: int, denoise: bool | None) -> dict[str, object]:
+        """The arguments of `generation.conditions.open_condition` for these flags.
+
+        Args:
+            first_seed: seed of the first image.
+            count: how many images an interpolation has.
+            denoise: whether to end with a denoising step; None is the run's habit.
+        """
+        names = ("inpaint", "mask", "colorize", "super_resolve", "factor", "resize", "classifier")
+        return {
+            **{name: getattr(self, name) for name in (*names, "classifier_scale")},
+            "label": self.label or 0,
+            "interpolate": None if self.interpolate is None else self.interpolated_seeds(),
+            "first_seed": first_seed,
+            "count": count,
+            "denoise": denoise,
+        }
+
+    def interpolated_seeds(self) -> tuple[int, int]:
+        """(A, B) of --interpolate=A,B."""
+        try:
+            first, second = (int(part) for part in self.interpolate.split(","))
+        except ValueError:
+            first = second = 2**63
+        if not all(-(2**63) <= seed < 2**63 for seed in (first, second)):
+            raise ConfigError(
+                f"{show('interpolate', self.interpolate)} must be two 64-bit seeds, such as 3,8"
+            )
+        return first, second
+
+
+def _default(options, name):
+    (field,) = (field for field in dataclasses.fields(options) if field.name == name)
+    return field.default

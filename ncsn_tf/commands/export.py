@@ -1,0 +1,69 @@
+"""`ncsn export`: a run's sampler as a SavedModel."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.chain import ChainOptions
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option, show
+
+_OF_CONDITIONAL = ("factor", "classifier", "classifier_scale")
+SUMMARY = """\
+Export a run's sampler as a SavedModel, which TensorFlow Serving runs:
+
+  ncsn export --workdir=runs/cifar10                       with the run's own chain
+  ncsn export --workdir=runs/cifar10 --num_steps_each=20   with fewer steps a level
+  ncsn export --conditional                                also inpaint, colorize and their like
+
+Versions are numbered: each export is a new folder in <workdir>/export."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(ChainOptions):
+    """The flags of `ncsn export`."""
+
+    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    average: bool = option(True, "the averaged weights, where the run has them", "source")
+    max_steps_each: int = option(
+        0,
+        "most steps a level that a request may ask for; 0 is ten times the chain's",
+        "serving",
+        least=0,
+    )
+    conditional: bool = option(
+        False, "also inpaint, colorize, super_resolve, interpolate: a larger export", "serving"
+    )
+    factor: int = option(4, "how much super_resolve enlarges", "serving", least=2)
+    classifier: str = option(
+        "", "with --conditional, also sample_class by this file's classifier", "serving"
+    )
+    classifier_scale: float = option(1.0, "weight of the classifier", "serving", least=0)
+    max_batch_size: int = option(
+        32, "most images that a server merges into one run", "serving", least=1
+    )
+
+    def validate(self) -> None:
+        """Raise a ConfigError for flags that contradict each other."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            is_given = field.name in _OF_CONDITIONAL and value != field.default
+            if is_given and not self.conditional:
+                raise ConfigError(f"{show(field.name, value)} needs --conditional")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Export a run as the flags say."""
+    options = parse_options(argv, ExportOptions, SUMMARY)
+    options.validate()
+    start_tensorflow()
+    from ncsn_tf.serving.export import ConditionalSettings, export_run
+    from ncsn_tf.training.checkpoints import find_run
+
+    settings = dataclasses.asdict(options)
+    run_dir = find_run(settings.pop("workdir"))
+    of_conditional = {name: settings.pop(name) for name in _OF_CONDITIONAL}
+    if settings.pop("conditional"):
+        settings["conditional"] = ConditionalSettings(denoise=options.denoise, **of_conditional)
+    print(f"Exported {export_run(run_dir, **settings)}")

@@ -1,0 +1,92 @@
+"""`ncsn import`: a checkpoint of the reference PyTorch programs becomes a run."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.settings.flags import is_given, is_help, parse_config
+from ncsn_tf.settings.options import show
+
+SUMMARY = """\
+Turn a checkpoint of the reference PyTorch trainer, of NCSN or NCSNv2, into a run in the folder OUT,
+for ncsn sample and ncsn export. Network, width, channels and number of levels are read from the
+weights, NCSNv2's depth and noise levels too, and its averaged weights where there are any. What
+they do not show (image size, sampling settings, noise levels of NCSN) comes from the experiment of
+the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published experiment with
+the same largest noise level, else cifar10_ncsnv2. The flags of ncsn train win over it;
+--flagfile names another experiment, and for NCSN --dataset does too:
+
+  ncsn import checkpoint.pth runs/imported
+  ncsn sample --workdir=runs/imported"""
+
+_EMA_DECAY = 0.999  # of all of NCSNv2's experiments
+_EXPERIMENTS = {  # flagfiles of NCSNv2's experiments, by the largest noise level
+    50.0: "cifar10_ncsnv2",
+    90.0: "celeb_a_64_ncsnv2",
+    140.0: "lsun_church_ncsnv2",
+    190.0: "lsun_bedroom_ncsnv2",
+    348.0: "ffhq_256_ncsnv2",
+}
+
+
+def _experiment(settings):
+    """The flag that names where everything else comes from."""
+    if settings["model"] == "ncsnv2":
+        name = _EXPERIMENTS.get(settings.get("sigma_begin"), "cifar10_ncsnv2")
+        return f"--flagfile={name}"
+    return "--dataset=cifar10" if settings["channels"] == 3 else "--dataset=mnist"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read a checkpoint, and write it as a run."""
+    if is_help(argv[1:]):
+        print(f"usage: {argv[0]} CHECKPOINT.pth OUT [--flag=value ...]\n\n{SUMMARY}")
+        return
+    files = [arg for arg in argv[1:] if not arg.startswith("-")]
+    if len(files) != 2:
+        raise ConfigError(f"{argv[0]} needs CHECKPOINT.pth and OUT; see --help")
+    source, out = files
+    flags = [arg for arg in argv[1:] if arg.startswith("-")]
+    if Path(out).exists() and any(Path(out).iterdir()):
+        raise UserError(f"{out} exists and is not empty: name a new folder")
+    start_tensorflow()
+    from ncsn_tf.pytorch import network_settings, read_checkpoint
+    from ncsn_tf.training.reference import import_weights
+
+    checkpoint = read_checkpoint(source)
+    settings = network_settings(checkpoint.weights, source)
+    config = _config([argv[0], *flags, f"--workdir={out}"], settings)
+    decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
+    config = dataclasses.replace(config, **settings, ema_decay=decay)
+    network = import_weights(*checkpoint, config, source)
+    kind = "weights" if checkpoint.average is None else "weights and their average"
+    print(
+        f"Wrote {out}: {network.count_params():,} {kind} of {config.model}, step "
+        f"{checkpoint.step}; ncsn sample --workdir={out}"
+    )
+
+
+def _config(argv, settings):
+    """The settings that the flags and the experiment give, the flags first.
+
+    Raises:
+        ConfigError: besides wrong flags, NCSNv2's experiment with another data set whose image
+            size nobody said.
+    """
+    program, *flags = argv
+    # A data set's own flagfile is NCSN's experiment: it has the sampling settings of no NCSNv2.
+    is_second = settings["model"] == "ncsnv2"
+    names_dataset = is_given(flags, "dataset")
+    if is_given(flags, "flagfile") or (names_dataset and not is_second):
+        return parse_config(argv)
+    experiment = _experiment(settings)
+    config = parse_config([program, experiment, *flags])
+    is_other = names_dataset and config.dataset != parse_config([program, experiment]).dataset
+    if is_other and not is_given(flags, "image_size"):
+        raise ConfigError(
+            f"{show('dataset', config.dataset)} needs an explicit --image_size, for {experiment} "
+            "has another data set"
+        )
+    return config

@@ -1,0 +1,62 @@
+"""`ncsn neighbors`: the training images nearest to samples."""
+
+import dataclasses
+from pathlib import Path
+
+from ncsn_tf.backend.choices import SPACES
+from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option, show
+
+SUMMARY = """\
+Find the training images nearest to samples, to see whether a network repeats its training data:
+
+  ncsn neighbors                              samples of the newest run
+  ncsn neighbors --samples=samples.npz        those that ncsn sample --format=npz wrote
+  ncsn neighbors --space=features             nearest in the network's own features
+
+Writes a grid (each row: a sample, then its neighbours, the nearest first), and beside it an .npz of
+samples, distances, indices (places in the training split) and mirrored."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NeighborOptions:
+    """The flags of `ncsn neighbors`."""
+
+    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    average: bool = option(True, "the averaged weights, where the run has them", "source")
+    samples: str = option("", "an .npz of ncsn sample; empty draws samples now", "source")
+    data_dir: str = option("", "where the data are; empty is the run's --data_dir", "source")
+    num_samples: int = option(10, "samples to look at, the first ones of a file", "search", least=1)
+    seed: int = option(
+        0, "seed of the first drawn sample; sample i has seed + i", "search", least=0, below=2**62
+    )
+    num_neighbors: int = option(8, "neighbours of each sample", "search", least=1)
+    space: str = option(
+        "pixels",
+        "what is compared: pixel values, or features of the network",
+        "search",
+        choices=SPACES,
+    )
+    out: str = option("neighbors.png", "the picture; the .npz has the same name", "output")
+
+    def __post_init__(self):
+        out = Path(self.out)
+        if out.suffix != ".png":
+            raise ConfigError(f"{show('out', self.out)} must end with .png")
+        if self.samples and _same(self.samples, out.with_suffix(".npz")):
+            raise ConfigError(f"{show('out', self.out)} would replace {self.samples}")
+
+
+def main(argv: list[str]) -> None:
+    """Find the neighbours that the flags ask for."""
+    options = parse_options(argv, NeighborOptions, SUMMARY)
+    start_tensorflow()
+    from ncsn_tf.evaluation.neighbors import find_neighbors
+
+    find_neighbors(**dataclasses.asdict(options))
+
+
+def _same(first, second):
+    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()

@@ -1,0 +1,45 @@
+"""`ncsn report`: a run as one HTML page."""
+
+import dataclasses
+
+from ncsn_tf.backend.choices import SPACES
+from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option
+
+SUMMARY = """\
+Write a page on a run: settings, loss curves, samples over training, a chain, the training images
+nearest to samples, scores. The page is one file, which loads nothing from elsewhere:
+
+  ncsn report                          the newest run
+  ncsn report --workdir=runs/cifar10   writes runs/cifar10/report.html
+  ncsn report --nochain --noneighbors --noscores   only what the run's folder holds"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportOptions:
+    """The flags of `ncsn report`."""
+
+    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    average: bool = option(True, "the averaged weights, where the run has them", "source")
+    data_dir: str = option("", "where the data are; empty is the run's --data_dir", "source")
+    chain: bool = option(True, "draw a chain and show it as a movie", "contents")
+    chain_file: str = option("", "a GIF to show instead, of ncsn sample --movie", "contents")
+    neighbors: bool = option(True, "draw samples, find their nearest training images", "contents")
+    space: str = option(
+        "pixels",
+        "what neighbours are near in: pixel values, or features of the network",
+        "contents",
+        choices=SPACES,
+    )
+    scores: bool = option(True, "show scores and one denoising step of a test image", "contents")
+    out: str = option("", "the page; empty is report.html in the run's folder", "output")
+
+
+def main(argv: list[str]) -> None:
+    """Write the page that the flags ask for."""
+    options = parse_options(argv, ReportOptions, SUMMARY)
+    start_tensorflow()
+    from ncsn_tf.evaluation.report.page import write_report
+
+    print(f"Wrote {write_report(**dataclasses.asdict(options))}")

@@ -1,0 +1,172 @@
+"""`ncsn sample`: images from a checkpoint, an export or a server."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from ncsn_tf.commands.condition_options import MODES, ConditionOptions
+from ncsn_tf.commands.start import start_for_sampling
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.generation import check_places, write_samples
+from ncsn_tf.serving.server_origin import Server
+from ncsn_tf.serving.transport import Address
+from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
+from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.options import option, show
+
+SUMMARY = """\
+Draw images from a trained network, each from its own seed:
+
+  ncsn sample                            from the newest run's newest checkpoint
+  ncsn sample --saved_model              from the newest run's export (made if there is none)
+  ncsn sample --saved_model=DIR          from any exported sampler
+  ncsn sample --server=host:8500         from TensorFlow Serving, over gRPC
+  ncsn sample --server=http://host:8501  from TensorFlow Serving, over REST
+
+or, from a checkpoint, by conditional sampling:
+
+  ncsn sample --inpaint=a.png            fills the right half, or --mask
+  ncsn sample --colorize=a.png           gives the picture colour
+  ncsn sample --super_resolve=a.png      enlarges it, by --factor
+  ncsn sample --interpolate=3,8          from the image of seed 3 to the noise of seed 8
+  ncsn sample --classifier=FILE --label=3  one class; FILE by ncsn classifier"""
+
+_NEWEST = "newest"
+_NUM_SAMPLES = 25
+_DEFAULT_OUT = {"grid": "samples.png", "png": "samples", "npz": "samples.npz"}
+_OF_REQUESTS = ("step_lr", "num_steps_each")  # what an export takes with each request
+_FIXED_IN_EXPORTS = (*(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS), "average")
+_ONLY_CHECKPOINTS = (*MODES, "classifier", "movie")
+_NOT_FOR_SERVERS = (
+    *_FIXED_IN_EXPORTS,
+    *_ONLY_CHECKPOINTS,
+    *("workdir", "saved_model", "num_virtual_devices"),
+)
+_ONLY_SERVERS = ("model", "model_version", "deadline", "retries", "backoff", "in_flight")
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions(ConditionOptions, ChainOptions):
+    """The flags of sample.py."""
+
+    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    saved_model: str = option(
+        "", "draw from an export: alone the run's newest, else this folder", "source", bare=_NEWEST
+    )
+    server: str = option(
+        "", "draw from TensorFlow Serving: host:port (gRPC), http://host:port (REST)", "source"
+    )
+    average: bool = option(True, "the averaged weights, where the run has them", "source")
+    num_samples: int | None = option(
+        None,
+        f"images to draw [{_NUM_SAMPLES}, or one for each picture if more]",
+        "samples",
+        least=1,
+    )
+    batch_size: int = option(
+        64, "images at a time, or in a request; changes no image", "samples", least=1
+    )
+    seed: int = option(0, "seed of the first image; image i has seed + i", "samples")
+    out: str = option("", "file or folder; empty is samples.png, samples/ or samples.npz", "output")
+    format: str = option(
+        "grid",
+        "one grid, single PNGs, or arrays (images, seeds)",
+        "output",
+        choices=("grid", "png", "npz"),
+    )
+    movie: str = option("", "also write the chain of the first images as GIF", "output")
+    model: str = option("ncsn", "name of the model on the server", "server")
+    model_version: int = option(0, "its version; 0 is the newest", "server", least=0, below=2**63)
+    deadline: float = option(
+        600.0, "seconds for a request, or for a model to load", "server", above=0, below=1e8
+    )
+    retries: int = option(3, "repetitions of a request that may yet succeed", "server", least=0)
+    backoff: float = option(
+        1.0, "seconds before the first repetition; doubles each time", "server", least=0
+    )
+    in_flight: int = option(4, "requests at the same time", "server", least=1)
+    num_virtual_devices: int = option(0, "virtual CPU devices; 0 leaves it whole", "run", least=0)
+
+    def validate(self) -> None:
+        """Raise a ConfigError for flags that contradict each other."""
+        if self.server:
+            Address.parse(self.server)
+            self._forbid(_NOT_FOR_SERVERS, "cannot be used with --server: its model is what it is")
+            if not self.model:
+                raise ConfigError("--model= must name a model of the server")
+        else:
+            self._forbid(_ONLY_SERVERS, "needs --server")
+        if self.saved_model:
+            self._forbid(
+                _FIXED_IN_EXPORTS,
+                "cannot be used with --saved_model: draw from the checkpoint, or export again",
+            )
+            self._forbid(
+                _ONLY_CHECKPOINTS, "cannot be used with --saved_model: it needs a checkpoint"
+            )
+        self.validate_condition()
+        if self.interpolate is not None:
+            self._forbid(("seed",), "cannot be used with --interpolate, which names its seeds")
+        self.count()
+
+    def _forbid(self, names, why):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.name in names and value != field.default:
+                raise ConfigError(f"{show(field.name, value)} {why}")
+
+    def count(self, num_pictures: int = 0) -> int:
+        """How many images to draw, if there are that many pictures to complete.
+
+        Raises:
+            ConfigError: their seeds do not fit 64 bits.
+        """
+        count = self.num_samples or max(_NUM_SAMPLES, num_pictures)
+        if not -(2**63) <= self.seed <= self.seed + count - 1 < 2**63:
+            raise ConfigError(f"{show('seed', self.seed)} and the seeds after it must fit 64 bits")
+        return count
+
+    @property
+    def target(self) -> Path:
+        """Where the samples go."""
+        return Path(self.out or _DEFAULT_OUT[self.format]).expanduser()
+
+
+def main(argv: list[str]) -> None:
+    """Draw the samples that the flags ask for, and write them."""
+    options = parse_options(argv, SampleOptions, SUMMARY)
+    options.validate()
+    places = {"output": options.target, "format": options.format, "movie": options.movie}
+    check_places(options.seed, **places)
+    if options.server:  # then TensorFlow is not started, and no device is taken
+        names = ("num_steps_each", "step_lr", "batch_size", *_ONLY_SERVERS)
+        origin = Server(options.server, **_values(options, names))
+    else:
+        num_images = min(options.batch_size, options.num_samples or options.batch_size)
+        strategy = start_for_sampling(num_images, options.num_virtual_devices)
+        from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+        from ncsn_tf.serving.export_origin import Export, newest_export
+
+        if options.saved_model:
+            is_newest = options.saved_model == _NEWEST
+            folder = newest_export(options.workdir) if is_newest else options.saved_model
+            origin = Export(folder, **_values(options, (*_OF_REQUESTS, "batch_size")))
+        else:
+            with strategy.scope():
+                origin = open_checkpoint(
+                    **_values(options, ("workdir", "average", "batch_size")),
+                    chain=_values(options, CHAIN_SETTINGS),
+                    condition=options.condition(options.seed, options.count(), options.denoise),
+                    keep_frames=bool(options.movie),
+                )
+    num_pictures = 0 if origin.inputs is None else len(origin.inputs)
+    count = options.count(num_pictures)
+    if count < num_pictures:
+        print(f"Completing the first {count} of {num_pictures} pictures (--num_samples)")
+    seeds = options.seed + np.arange(count, dtype=np.int64)
+    print(f"Wrote {write_samples(origin, seeds, **places)}")
+
+
+def _values(options, names):
+    return {name: getattr(options, name) for name in names}

@@ -1,0 +1,231 @@
+"""The likelihood and the loss of a run's network on images of its data set."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from ncsn_tf import likelihood
+from ncsn_tf.backend.choices import LARGEST_EXACT
+from ncsn_tf.backend.compat import read_weights
+from ncsn_tf.data.batches import Source, load_pixels
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.evaluation.record import Record, sentence
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.hooks import TestLoss
+from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.run_sampler import make_sigmas, score_jumps
+
+FOLDER = "evaluation"
+
+
+def evaluate_run(
+    workdir: str | os.PathLike = "",
+    *,
+    bits_per_dim: bool = False,
+    test_loss: bool = False,
+    average: bool = True,
+    split: str = "test",
+    num_images: int = 0,
+    data_dir: str = "",
+    batch_size: int = 64,
+    divergence: str = "rademacher",
+    num_probes: int = 1,
+    num_dequantizations: int = 1,
+    ode_tolerance: float = 1e-4,
+    seed: int = 0,
+    out: str | os.PathLike = "",
+    say: Callable[[str], object] = print,
+) -> dict:
+    """Measure a run's newest checkpoint, say it, and write the likelihoods.
+
+    Args:
+        workdir: the run's folder; empty is the newest in runs/.
+        bits_per_dim: measure the likelihood.
+        test_loss: measure the loss that the network was trained with.
+        average: take the averaged weights where the run has them.
+        split: "test" or "train", of the run's data set.
+        num_images: the first of a fixed shuffled order; 0 is all of them.
+        data_dir: where the data are; empty is where the run has them from.
+        batch_size: images between two savings of likelihoods; changes no result.
+        divergence, num_probes, num_dequantizations, ode_tolerance, seed: of the likelihood, see
+            `measure_bits_per_dim`.
+        out: the .json file of the likelihoods; empty is evaluation/bits_per_dim.json in the run's
+            folder.
+        say: called with each line of the answer.
+
+    Returns:
+        {"bits_per_dim": what the .json file holds, "test_loss": float}, of what was asked for.
+
+    Raises:
+        ConfigError: settings with which this run cannot be measured, or other ones than those of
+            the file that would be continued.
+        UserError: no run, no checkpoint, no data, a likelihood that is not finite, or a place that
+            cannot be written.
+    """
+    run = open_run(workdir, average)
+    network, config = run.network, run.config
+    if bits_per_dim:
+        _check_likelihood(config, divergence)
+    say(f"Evaluating {run.run_dir}, {run.weights} of step {run.step}")
+    if data_dir:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    source = run_source(config, split)
+    num_images = min(num_images or source.num_examples, source.num_examples)
+    results = {}
+    if test_loss:
+        loss, count = measure_test_loss(network, config, source, num_images=num_images)
+        say(f"Loss {loss:.3f} over {count} {split} images")
+        results["test_loss"] = loss
+    if bits_per_dim:
+        choices = {
+            "seed": seed,
+            "divergence": divergence,
+            "num_probes": num_probes,
+            "num_dequantizations": num_dequantizations,
+            "ode_tolerance": ode_tolerance,
+        }
+        decisive = {
+            "step": run.step,
+            "weights": "average" if run.is_average else "raw",
+            "dataset": config.dataset,
+            "num_examples": source.num_examples,
+            "sampling_tile": config.sampling_tile,
+            "split": split,
+        }
+        target = Path(out).expanduser() if out else run.run_dir / FOLDER / "bits_per_dim.json"
+        record = Record(target, decisive | choices)
+        measure_bits_per_dim(
+            network, config, source, record, num_images=num_images, batch_size=batch_size, **choices
+        )
+        results["bits_per_dim"] = summary = record.summary(num_images)
+        say(sentence(summary))
+        say(f"Wrote {record.target}")
+    return results
+
+
+def measure_bits_per_dim(
+    network: Callable,
+    config: Config,
+    source: Source,
+    record: Record,
+    *,
+    num_images: int,
+    batch_size: int = 64,
+    divergence: str = "rademacher",
+    num_probes: int = 1,
+    num_dequantizations: int = 1,
+    ode_tolerance: float = 1e-4,
+    seed: int = 0,
+) -> None:
+    """Add to a record what it lacks of the first images' likelihoods, batch by batch.
+
+    Args:
+        network: score network.
+        config: the run's `Config`: noise levels and tile.
+        source: of at least `num_images` images.
+        record: its settings are those given here, or others are continued than are in it.
+        num_images: the first of a fixed shuffled order.
+        batch_size: images between two savings; changes no result.
+        divergence, num_probes: see `likelihood.Probes`.
+        num_dequantizations: times each image is dequantised and measured.
+        ode_tolerance: relative and absolute tolerance of the ODE.
+        seed: image i has seed + i, for its probes and its dequantisation.
+
+    Raises:
+        UserError: a likelihood is not finite, or the record cannot be written.
+    """
+    compute = _bits_fn(network, config, divergence, num_probes, ode_tolerance)
+    first = min(len(record.bits), num_images)
+    with tqdm(total=num_images, initial=first, disable=None, unit="image") as bar:
+        pixels = load_pixels(source, num_images) if first < num_images else None
+        for start in range(first, num_images, batch_size):
+            stop = min(start + batch_size, num_images)
+            seeds = tf.constant(seed + np.arange(start, stop), tf.int64)
+            repeats = [
+                compute(tf.constant(pixels[start:stop]), seeds, tf.constant(repeat))
+                for repeat in range(num_dequantizations)
+            ]
+            bits, evaluations = (
+                np.stack([part.numpy() for part in parts], 1)
+                for parts in zip(*repeats, strict=True)
+            )
+            spoilt = start + np.flatnonzero(~np.isfinite(bits).all((1, 2)))
+            if len(spoilt):
+                raise UserError(
+                    f"the likelihood of image {spoilt[0]} is not finite: the scores overflow along "
+                    "its flow; try a smaller --ode_tolerance, with another --out: results of "
+                    "different tolerances do not share a file"
+                )
+            record.add(bits, evaluations)
+            bar.update(stop - start)
+            bar.set_postfix_str(f"{record.summary(stop)['bits_per_dim']:.4f} bits/dim")
+    record.write_summary(num_images)
+
+
+def _bits_fn(network, config, divergence, num_probes, tolerance):
+    """(pixels uint8 [B, H, W, C], seeds int64 [B], repeat) -> bits/dim [B, M], evaluations [B]."""
+    sigmas = make_sigmas(config)
+    size = math.prod(config.image_shape)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *config.image_shape], tf.uint8),
+            tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([], tf.int32),
+        ],
+        autograph=False,
+    )
+    def compute(pixels, seeds, repeat):
+        counters = (repeat, 0)
+        log_probs, evaluations = likelihood.log_likelihood(
+            read_weights(network),
+            likelihood.dequantize(pixels, seeds, counters),
+            seeds,
+            sigmas,
+            likelihood.Probes(divergence, num_probes, counters),
+            tolerance,
+            score_jumps(config),
+            tile=config.sampling_tile,
+        )
+        return likelihood.bits_per_dim(log_probs, size), evaluations
+
+    return compute
+
+
+def measure_test_loss(
+    network: Callable, config: Config, source: Source, *, num_images: int
+) -> tuple[float, int]:
+    """The loss of training, on images with the same noise each time.
+
+    Args:
+        network: score network.
+        config: the run's `Config`: objective, noise levels and batch size.
+        source: of at least `num_images` images.
+        num_images: the first of a fixed shuffled order, of which whole batches are taken. Only
+            where they are fewer than a batch some are repeated, to fill it.
+
+    Returns:
+        (mean loss, how many images it is the mean of).
+    """
+    num_batches = max(1, num_images // config.batch_size)
+    loss = TestLoss(network, source, dataclasses.replace(config, eval_batches=num_batches))
+    return loss.compute(), len(loss.batches) * config.batch_size
+
+
+def _check_likelihood(config, divergence):
+    """Raise a ConfigError for a run whose likelihood cannot be had so."""
+    if config.num_levels < 2:
+        raise ConfigError("--bits_per_dim needs a run with at least two noise levels")
+    size = math.prod(config.image_shape)
+    if divergence == "exact" and size > LARGEST_EXACT:
+        raise ConfigError(
+            f"--divergence=exact must be rademacher or gaussian for images of {size} numbers: it "
+            f"takes as many backward passes at each evaluation, and is for {LARGEST_EXACT} at most"
+        )

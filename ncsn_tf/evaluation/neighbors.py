@@ -1,0 +1,289 @@
+"""The training images nearest to samples: what a network may have learnt by heart.
+
+`nearest` is the search itself, exact and in bounded memory; `Search` does it in the training images
+of a run, in pixels or in the network's features; `find_neighbors` is the work of `ncsn neighbors`.
+"""
+
+import dataclasses
+import os
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from ncsn_tf.backend.choices import SPACES
+from ncsn_tf.data import images
+from ncsn_tf.data.batches import Source, images_at, ordered_batches
+from ncsn_tf.evaluation.samples import draw_samples, read_samples
+from ncsn_tf.files import check_place, save_arrays
+from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.run_data import run_source
+
+_BLOCK_NUMBERS = 2**23  # of a block of images, or of its distances: 64 MiB in float64
+_BLOCK_IMAGES = 1024
+_FEATURE_BATCH = 64  # images in the network at once
+_GAP = 3  # pixels of white between samples and neighbours
+
+
+def find_neighbors(
+    workdir: str | os.PathLike = "",
+    *,
+    average: bool = True,
+    samples: str | os.PathLike = "",
+    data_dir: str = "",
+    num_samples: int = 10,
+    seed: int = 0,
+    num_neighbors: int = 8,
+    space: str = "pixels",
+    out: str | os.PathLike = "neighbors.png",
+    say: Callable[[str], object] = print,
+) -> "Neighbors":
+    """Find the training images nearest to samples of a run, write a picture and arrays.
+
+    Args:
+        workdir: the run's folder; empty is the newest in runs/.
+        average: take the averaged weights where the run has them.
+        samples: an .npz of sample.py; empty draws samples now.
+        data_dir: where the data are; empty is where the run has them from.
+        num_samples: samples to look at, the first ones of a file.
+        seed: of the first drawn sample; sample i has seed + i.
+        num_neighbors: neighbours of each sample.
+        space: what is compared, see `Search`.
+        out: the picture, a .png; the arrays (samples, distances, indices, mirrored) are beside it
+            in an .npz of the same name.
+        say: called with each line.
+
+    Returns:
+        `Neighbors` of the samples.
+
+    Raises:
+        UserError: no run, no data, not a file of samples, or the place cannot be written.
+    """
+    out = Path(out).expanduser()
+    for path in (out, out.with_suffix(".npz")):
+        check_place(path)
+    run = open_run(workdir, average)
+    network, config = run.network, run.config
+    if data_dir:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    if samples:
+        pixels = read_samples(samples, config.image_shape)[:num_samples]
+        say(f"{len(pixels)} samples from {samples}")
+    else:
+        say(f"Sampling from {run.run_dir}, {run.weights} of step {run.step}")
+        pixels = draw_samples(network, config, seed + np.arange(num_samples))
+
+    source = run_source(config, "train")
+    found = Search(source, config, network, space)(pixels, num_neighbors)
+    say("sample   nearest   distance")
+    first = zip(found.indices[:, 0], found.distances[:, 0], strict=True)
+    for number, (index, distance) in enumerate(first):
+        say(f"{number:>6}{index:>10}{distance:>11.4g}")
+    images.save_picture(out, picture(pixels, source, found))
+    arrays = {"samples": pixels, **found._asdict()}
+    save_arrays(out.with_suffix(".npz"), arrays, compressed=True)
+    say(f"Wrote {out} and {out.with_suffix('.npz')}")
+    return found
+
+
+class Neighbors(typing.NamedTuple):
+    """The nearest vectors of each query, nearest first, the lower index first among equals.
+
+    Attributes:
+        distances: float64 [Q, k], Euclidean.
+        indices: int64 [Q, k], places in the order in which the blocks were read.
+        mirrored: bool [Q, k], whether the query's mirror image was the nearer one.
+    """
+
+    distances: np.ndarray
+    indices: np.ndarray
+    mirrored: np.ndarray
+
+
+def nearest(
+    queries: np.ndarray,
+    blocks: Iterable[np.ndarray],
+    num_neighbors: int,
+    mirror_images: np.ndarray | None = None,
+) -> Neighbors:
+    """The k nearest vectors of each query, by an exhaustive search.
+
+    d(q, x) = || q - x ||, or min(|| q - x ||, || q' - x ||) with q' the mirror image of q
+
+    from || q ||^2 + || x ||^2 - 2 q.x in float64: of whole numbers (pixels) that is exact, as long
+    as the squares stay below 2^53. Q x c distances are in memory at a time, for a block of c
+    vectors, and never all the vectors' differences. (scikit-learn's brute-force search does not
+    keep the order among equals, and wants all the vectors in memory.)
+
+    Args:
+        queries: [Q, D], any numeric type.
+        blocks: iterable of [c, D], the vectors to search, in the order of their indices.
+        num_neighbors: k; fewer are found where there are fewer vectors.
+        mirror_images: [Q, D], the mirrored queries, or None for no mirroring. For pixels,
+            || q' - x || is the distance of q from the mirrored x.
+
+    Returns:
+        `Neighbors` of shape [Q, min(k, vectors)].
+
+    Raises:
+        ValueError: no queries, no vectors, k below 1, or shapes that do not fit.
+
+    Example:
+        >>> vectors = np.array([[0, 0], [3, 4], [0, 1]])
+        >>> found = nearest(np.array([[0, 0]]), [vectors[:2], vectors[2:]], num_neighbors=2)
+        >>> found.indices.tolist(), found.distances.tolist()
+        ([[0, 2]], [[0.0, 1.0]])
+    """
+    queries = np.asarray(queries)
+    if queries.ndim != 2 or len(queries) == 0 or num_neighbors < 1:
+        raise ValueError(
+            f"queries must be [Q, D] and num_neighbors at least 1, not {queries.shape} "
+            f"and {num_neighbors}"
+        )
+    if mirror_images is not None:
+        if np.shape(mirror_images) != queries.shape:
+            raise ValueError(f"mirror_images must be {queries.shape}, as the queries")
+        queries = np.concatenate([queries, mirror_images])
+    queries = queries.astype(np.float64)  # [Q or 2 Q, D]
+    rows = len(queries) // (1 if mirror_images is None else 2)
+
+    squared = np.empty([rows, 0])
+    indices, mirrored = np.empty([rows, 0], np.int64), np.empty([rows, 0], bool)
+    start = 0
+    for block in blocks:
+        block = np.asarray(block, np.float64)
+        if block.ndim != 2 or block.shape[1] != queries.shape[1]:
+            raise ValueError(f"a block has shape {block.shape}, not [c, {queries.shape[1]}]")
+        found, flipped = _squared_distances(queries, block, rows)
+        places = np.broadcast_to(np.arange(start, start + len(block)), found.shape)
+        squared = np.concatenate([squared, found], axis=1)
+        # Stable: among equals those that came first stay, and they have the lower indices.
+        order = np.argsort(squared, axis=1, kind="stable")[:, :num_neighbors]
+        squared = np.take_along_axis(squared, order, 1)
+        indices = np.take_along_axis(np.concatenate([indices, places], 1), order, 1)
+        mirrored = np.take_along_axis(np.concatenate([mirrored, flipped], 1), order, 1)
+        start += len(block)
+    if start == 0:
+        raise ValueError("there are no vectors to search")
+    return Neighbors(np.sqrt(squared), indices, mirrored)
+
+
+def _squared_distances(queries, block, rows):
+    """Squared distances of a block, and where those of the mirror images are smaller: [Q, c]."""
+    squares = np.square(queries).sum(1)[:, None] + np.square(block).sum(1)
+    squared = squares - 2.0 * (queries @ block.T)
+    squared = np.maximum(squared, 0.0)  # of features, rounding can leave less than nothing
+    plain, mirrored = squared[:rows], squared[rows:]
+    if not len(mirrored):
+        return plain, np.zeros(plain.shape, bool)
+    return np.minimum(plain, mirrored), mirrored < plain
+
+
+class Search:
+    """Finds the nearest training images of samples.
+
+    Where the run mirrors its training images, a distance is the smaller of those of the sample and
+    of its mirror image.
+
+    Args:
+        source: the `Source` of the training images.
+        config: the run's `Config`.
+        network: the run's network, whose features `space="features"` compares.
+        space: what is compared. "pixels": values from 0 to 1; "features": see `network_features`.
+
+    Raises:
+        ValueError: another space, or features without a network.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: Config,
+        network: NCSN | NCSNv2 | None = None,
+        space: str = "pixels",
+    ):
+        if space not in SPACES or (space == "features" and network is None):
+            raise ValueError(f"space must be pixels, or features of a network, not {space!r}")
+        self.source = source
+        self.flips = config.random_flip
+        self.scale = 1.0 / 255.0 if space == "pixels" else 1.0
+        self.vectors = _pixels if space == "pixels" else network_features(network)
+
+    def __call__(self, samples: np.ndarray, num_neighbors: int) -> Neighbors:
+        """`Neighbors` of uint8 [Q, H, W, C]; indices are places in the source's own order."""
+        queries = self.vectors(samples)
+        mirror_images = self.vectors(samples[:, :, ::-1]) if self.flips else None
+        numbers = max(samples[0].size, 2 * len(samples))
+        batches = ordered_batches(
+            self.source, min(_BLOCK_IMAGES, max(1, _BLOCK_NUMBERS // numbers))
+        )
+
+        def blocks():
+            total = self.source.num_examples
+            with tqdm(total=total, desc="searching", unit="image", disable=None) as bar:
+                for batch in batches.as_numpy_iterator():
+                    yield self.vectors(batch)
+                    bar.update(len(batch))
+
+        found = nearest(queries, blocks(), num_neighbors, mirror_images)
+        return found._replace(distances=found.distances * self.scale)
+
+
+def network_features(network: NCSN | NCSNv2) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from uint8 images [B, H, W, C] to the network's features, float32 [B, F].
+
+    The answer of the deepest residual stage, which sees most of the image, at the smallest noise
+    level, averaged over its pixels.
+    """
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, *network.image_shape], tf.uint8)], autograph=False
+    )
+    def features(pixels):
+        x = tf.cast(pixels, tf.float32) / 255.0
+        levels = tf.fill(tf.shape(x)[:1], network.num_levels - 1)
+        deepest = network.stages(x, levels)[-1]  # [B, h, w, F]
+        return tf.reduce_mean(tf.cast(deepest, tf.float32), [1, 2])
+
+    def in_batches(pixels):
+        starts = range(0, len(pixels), _FEATURE_BATCH)
+        parts = [features(pixels[start : start + _FEATURE_BATCH]).numpy() for start in starts]
+        return np.concatenate(parts)
+
+    return in_batches
+
+
+def _pixels(samples):
+    return samples.reshape(len(samples), -1)
+
+
+def neighbor_images(source: Source, found: Neighbors) -> np.ndarray:
+    """The images that were found, mirrored where that is nearer: uint8 [Q, k, H, W, C].
+
+    Args:
+        source: the `Source` that was searched.
+        found: `Neighbors` in it.
+    """
+    pixels = images_at(source, found.indices.reshape(-1))
+    pixels = np.where(found.mirrored.reshape(-1, 1, 1, 1), pixels[:, :, ::-1], pixels)
+    return pixels.reshape(*found.indices.shape, *pixels.shape[1:])
+
+
+def picture(samples: np.ndarray, source: Source, found: Neighbors) -> np.ndarray:
+    """Rows of a sample and its neighbours, mirrored where that is nearer: uint8 [H', W', C].
+
+    Args:
+        samples: uint8 [Q, H, W, C].
+        source: the `Source` that was searched.
+        found: their `Neighbors`.
+    """
+    neighbors = neighbor_images(source, found)
+    left = images.grid(samples, 1)
+    right = images.grid(neighbors.reshape(-1, *samples.shape[1:]), neighbors.shape[1])
+    gap = np.full([len(left), _GAP, left.shape[2]], 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)

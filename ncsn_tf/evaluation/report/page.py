@@ -1,0 +1,206 @@
+"""`ncsn report`: a run as one HTML page that needs nothing but a browser."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ncsn_tf.errors import UserError
+from ncsn_tf.evaluation.report import drawings, folder
+from ncsn_tf.evaluation.samples import draw_samples
+from ncsn_tf.files import check_place, write_atomically
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training import checkpoints
+
+NAME = "report.html"
+_TEMPLATE = Path(__file__).with_name("template.html")
+_PLACE = "{{data}}"
+
+
+def write_report(
+    workdir: str | os.PathLike = "",
+    *,
+    average: bool = True,
+    data_dir: str = "",
+    chain: bool = True,
+    chain_file: str | os.PathLike = "",
+    neighbors: bool = True,
+    space: str = "pixels",
+    scores: bool = True,
+    out: str | os.PathLike = "",
+    say: Callable[[str], object] = print,
+) -> Path:
+    """Write a page on a run.
+
+    Args:
+        workdir: the run's folder; empty is the newest in runs/.
+        average, data_dir, chain, chain_file, neighbors, space, scores: as in `build_page`.
+        out: the page; empty is report.html in the run's folder.
+        say: called with each line.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        UserError: no run, a file that cannot be read, or the place cannot be written.
+    """
+    run_dir = checkpoints.find_run(workdir)
+    target = Path(out).expanduser() if out else run_dir / NAME
+    check_place(target)
+    page = build_page(
+        run_dir,
+        average=average,
+        data_dir=data_dir,
+        chain=chain,
+        chain_file=chain_file,
+        neighbors=neighbors,
+        space=space,
+        scores=scores,
+        say=say,
+    )
+    write_page(target, page)
+    return target
+
+
+def write_page(target: str | os.PathLike, page: dict) -> None:
+    """Write the page of what `build_page` returned; it appears complete, in one move.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    # As "<" the data could end the script element that holds them.
+    data = json.dumps(page, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    before, _, after = _TEMPLATE.read_text(encoding="utf-8").partition(_PLACE)
+    text = before + data + after
+    write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def build_page(
+    run_dir: Path,
+    *,
+    average: bool = True,
+    data_dir: str = "",
+    chain: bool = True,
+    chain_file: str | os.PathLike = "",
+    neighbors: bool = True,
+    space: str = "pixels",
+    scores: bool = True,
+    say: Callable[[str], object] = print,
+) -> dict:
+    """What the page shows, as the template reads it.
+
+    A part that cannot be shown is {"missing": why}.
+
+    Args:
+        run_dir: the run's folder.
+        average: take the averaged weights where the run has them.
+        data_dir: where the data are; empty is where the run has them from.
+        chain: draw a chain and show it as a movie.
+        chain_file: a GIF to show instead.
+        neighbors: draw samples and find the training images nearest to them.
+        space: what these are near in, "pixels" or "features", see `neighbors.Search`.
+        scores: show scores and one denoising step of a test image.
+        say: called with each line.
+
+    Raises:
+        UserError: no run, or a file that cannot be read.
+    """
+    config, network, step, weights = _open(run_dir, average)
+    if data_dir:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    curves = folder.scalars(run_dir)
+    grids, num_grids = folder.sample_grids(run_dir)
+    tables = folder.evaluations(run_dir)
+    wanted = {"chain": chain, "neighbors": neighbors, "scores": scores}
+    ready = {"chain": _chain_file(chain_file)} if chain_file else {}
+    page = {
+        "run": run_dir.resolve().name,
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "weights": weights,
+        "facts": _facts(config, network, step, curves),
+        "configuration": folder.configuration(config),
+        "charts": folder.charts(curves, config),
+        "samples": {"grids": grids, "count": num_grids},
+        "evaluations": tables,
+        **_drawn(config, network, wanted, ready, space, say),
+    }
+    if not page["charts"]:
+        page["charts"] = {"missing": "The run's folder has no TensorBoard files with curves."}
+    if not grids:
+        page["samples"] = {"missing": "No grid of samples has been drawn (--sample_every)."}
+    if not tables:
+        page["evaluations"] = {"missing": "The run has not been evaluated."}
+    return page
+
+
+def _open(run_dir, average):
+    """(config, network, step, kind of weights) of a run; without a checkpoint only its config."""
+    settings = run_dir / "config.json"
+    if settings.is_file() and not any((run_dir / checkpoints.FOLDER).glob("*.index")):
+        return Config.load(settings), None, 0, None
+    run = checkpoints.open_run(run_dir, average)
+    return run.config, run.network, run.step, run.weights
+
+
+def _facts(config, network, step, curves):
+    """[[name, text]] for the head of the page."""
+    step = max([step, *(steps[-1] for steps, _ in curves.values())])
+    facts = [
+        ["data set", config.dataset],
+        ["images", " \u00d7 ".join(map(str, config.image_shape))],
+        ["steps done", f"{step:,} of {config.num_steps:,}"],
+    ]
+    for name, tag in (("training loss", "train/loss"), ("test loss", "test/loss")):
+        if tag in curves:
+            facts.append([name, f"{curves[tag][1][-1]:.4g}"])
+    if network is not None:
+        facts.append(["parameters", f"{network.count_params():,}"])
+    return facts
+
+
+def _drawn(config, network, wanted, ready, space, say):
+    """The parts that need the network: {"chain", "neighbors", "scores"}.
+
+    Args:
+        config, network: of the run; the network is None where there is no checkpoint.
+        wanted: {part: whether it is to be drawn}.
+        ready: {part: what it is} of those that are there already.
+        space: of neighbours.
+        say: called with each line.
+    """
+    parts = dict(ready)
+    for name, is_wanted in wanted.items():
+        if not is_wanted:
+            parts.setdefault(name, {"missing": f"Left out (--no{name})."})
+        elif network is None:
+            parts.setdefault(name, {"missing": "The run has no checkpoint yet."})
+    samples = None
+    if "chain" not in parts:
+        chain = drawings.Chain(config.image_size)
+        count = max(chain.num_images, 0 if "neighbors" in parts else drawings.NUM_SAMPLES)
+        samples = draw_samples(network, config, range(count), chain.add)
+        parts["chain"] = chain.part(samples)
+    makers = {
+        "neighbors": lambda: drawings.neighbors_part(config, network, space, samples),
+        "scores": lambda: drawings.scores_part(config, network),
+    }
+    for name, make in makers.items():
+        if name not in parts:
+            try:
+                parts[name] = make()
+            except UserError as error:  # the data may be on another machine: the rest is shown
+                say(f"{name} left out: {error}")
+                parts[name] = {"missing": f"Could not be made: {error}"}
+    return parts
+
+
+def _chain_file(path):
+    try:
+        content = Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not content.startswith((b"GIF87a", b"GIF89a")):
+        raise UserError(f"{path} is not a GIF, as sample.py --movie writes")
+    return {"uri": folder.data_uri(content, "gif")}

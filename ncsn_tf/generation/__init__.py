@@ -1,0 +1,14 @@
+"""The work of `ncsn sample`: images from an origin, written to files.
+
+* `checkpoint_origin`: images from a run's checkpoint; those of an export and of a server are in
+  `serving`
+* `conditions`: conditional sampling from a checkpoint
+* `writing`: what an origin of images is; grids, single PNGs, arrays and movies
+* `arrays`: images as arrays, for a notebook
+
+Imports training and what is below it; commands import it. `writing` does without TensorFlow.
+"""
+
+from ncsn_tf.generation.writing import check_places, write_samples
+
+__all__ = ["check_places", "write_samples"]

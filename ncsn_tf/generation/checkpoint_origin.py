@@ -1,0 +1,114 @@
+"""Images from the network of a run's checkpoint."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from tqdm import tqdm
+
+from ncsn_tf.data.images import to_uint8
+from ncsn_tf.generation.conditions import Condition, open_condition
+from ncsn_tf.sampling.sampler import Sampler, in_batches
+from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.run_sampler import sampler_of
+
+MOVIE_IMAGES = 25
+
+
+def open_checkpoint(
+    workdir: str | os.PathLike = "",
+    *,
+    average: bool = True,
+    chain: Mapping[str, object] | None = None,
+    condition: Mapping[str, object] | None = None,
+    batch_size: int = 64,
+    keep_frames: bool = False,
+) -> "Checkpoint":
+    """The origin that draws with a run's newest checkpoint, under the current strategy.
+
+    Args:
+        workdir: the run; "" is the newest in runs/.
+        average: whether to take the averaged weights, where the run has them.
+        chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
+        condition: for conditional sampling, the arguments of `conditions.open_condition`.
+        batch_size, keep_frames: see `Checkpoint`.
+
+    Raises:
+        ConfigError: settings that the run's network or sampler cannot have.
+        UserError: no run, no checkpoint, or a picture or classifier that cannot be used.
+    """
+    run = open_run(workdir, average)
+    config = change_chain(run.config, **(chain or {}))
+    condition = open_condition(config, **(condition or {}))
+    if condition is None:
+        sampler = sampler_of(run.network, config)
+    else:
+        sampler = sampler_of(condition.score_fn(run.network), config, condition.chain)
+    print(f"Sampling from {run.run_dir}, {run.weights} of step {run.step}")
+    if sampler.num_evaluations is not None:
+        print(f"{sampler.num_evaluations} network evaluations an image")
+    return Checkpoint(sampler, condition, batch_size=batch_size, keep_frames=keep_frames)
+
+
+class Checkpoint:
+    """Draws with a network's sampler, piece by piece: an `Origin`.
+
+    Args:
+        sampler: a `sampling.sampler.Sampler`, or what has its `pieces`, `evaluations` and `draw`.
+        condition: whose chain the sampler draws with, if any.
+        batch_size: images at a time.
+        keep_frames: whether to keep the chain of the first images for a movie.
+
+    Attributes:
+        frames: None unless they are kept; else a list that takes, while the first batch is drawn,
+            the state of its first images after each piece, uint8 [N, H, W, C], and at the end these
+            images as they are drawn: denoised, clipped, with what is known of them.
+    """
+
+    unit = "piece"
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        condition: Condition | None = None,
+        *,
+        batch_size: int = 64,
+        keep_frames: bool = False,
+    ):
+        self._sampler = sampler
+        self._condition = condition
+        self._batch_size = batch_size
+        self.inputs = None if condition is None else condition.inputs
+        self.frames = [] if keep_frames else None
+
+    def amount(self, num_images: int) -> int:
+        """See `Origin`."""
+        return math.ceil(num_images / self._batch_size) * len(self._sampler.pieces)
+
+    def images(self, seeds: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `Origin`. Says at the end how many evaluations of the network were needed."""
+        counts = []
+        for batch, pictures in in_batches(self._draw_batch, seeds, self._batch_size, bar):
+            if self._sampler.evaluations is not None:
+                counts.extend(self._sampler.evaluations[: len(batch)])
+            yield batch, pictures
+        if counts:
+            print(f"{np.mean(counts):.0f} network evaluations an image, on average")
+
+    def _draw_batch(self, seeds, advance):
+        keep = self.frames == []  # only the first batch's
+
+        def on_piece(state):
+            advance()
+            if keep:
+                self.frames.append(to_uint8(state()[:MOVIE_IMAGES]))
+
+        condition = ()
+        if self._condition is not None:
+            seeds, condition = self._condition.rows(seeds)
+        pictures = to_uint8(self._sampler.draw(seeds, on_piece, condition))
+        if keep:
+            self.frames.append(pictures[:MOVIE_IMAGES])
+        return pictures

@@ -1,0 +1,266 @@
+"""Conditional sampling from a checkpoint: known parts of images, interpolation, one class.
+
+A condition brings the chain that the sampler draws with, and for each image what that chain wants
+to know of it.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf.data import pictures
+from ncsn_tf.data.masks import load_mask
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.models.noisy_classifier import NoisyClassifier
+from ncsn_tf.sampling.chain import Chain
+from ncsn_tf.sampling.conditional import InterpolatingLangevin, Known, Measurement, Mixture
+from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
+from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.options import show
+from ncsn_tf.training.classifier import load_classifier
+from ncsn_tf.training.run_sampler import (
+    chain_of,
+    completion_chain,
+    make_sigmas,
+    require_langevin,
+)
+
+_GREY = 96  # where nothing is known
+
+
+class Condition(Protocol):
+    """What is known of the images that are drawn.
+
+    Attributes:
+        chain: the `sampling.Chain` to draw with.
+        inputs: uint8 [M, H, W, C], what is known of each picture, grey where nothing is; None where
+            no pictures are completed.
+    """
+
+    chain: Chain
+    inputs: np.ndarray | None
+
+    def score_fn(self, network: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
+        """The score function of the chain, from the score network."""
+
+    def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Any]:
+        """(seeds of the chains, what `Rows.condition` is for them), from the images' seeds [B]."""
+
+
+def open_condition(
+    config: Config,
+    *,
+    inpaint: str | os.PathLike | None = None,
+    mask: str = "right",
+    colorize: str | os.PathLike | None = None,
+    super_resolve: str | os.PathLike | None = None,
+    factor: int = 4,
+    resize: bool = False,
+    denoise: bool | None = None,
+    first_seed: int = 0,
+    interpolate: tuple[int, int] | None = None,
+    count: int = 1,
+    classifier: str | os.PathLike | None = None,
+    label: int = 0,
+    classifier_scale: float = 1.0,
+) -> Condition | None:
+    """The condition for images of a run's network; None where nothing is asked for.
+
+    Args:
+        config: the run's `Config` with the settings of the chain.
+        inpaint: a picture, a folder or an .npz of them, of which a part is filled; one at most of
+            this, `colorize`, `super_resolve` and `interpolate` is given.
+        mask: the part to fill; see `masks.load_mask`.
+        colorize: pictures that are given colour; their grey is (R + G + B) / 3.
+        super_resolve: pictures that are enlarged, or whose blocks keep their means.
+        factor: how much `super_resolve` enlarges.
+        resize: whether pictures of another size are cropped and resized.
+        denoise: whether chains that complete pictures end with a denoising step; None is as in
+            `run_sampler.completion_chain`.
+        first_seed: seed of the first image, which completes the first picture.
+        interpolate: (A, B): from the image of seed A to the noise of seed B.
+        count: how many images an interpolation has.
+        classifier: file of a classifier, with which one class is drawn.
+        label: the class.
+        classifier_scale: weight of the classifier.
+
+    Raises:
+        ConfigError: what the run's network or sampler cannot do, a mask without a place to fill, or
+            a class that the classifier does not know.
+        UserError: a picture or classifier that cannot be used.
+    """
+    condition = None
+    if interpolate is not None:
+        require_langevin(config)
+        chain = InterpolatingLangevin(make_sigmas(config), config.denoise)
+        condition = Interpolation(chain, *interpolate, count)
+    elif any(path is not None for path in (inpaint, colorize, super_resolve)):
+        require_langevin(config)
+        try:
+            if inpaint is not None:
+                values, unknown, measurement = _inpaint(config, inpaint, mask, resize)
+            elif colorize is not None:
+                values, unknown, measurement = _colorize(config, colorize, resize)
+            else:
+                values, unknown, measurement = _enlarge(config, super_resolve, factor, resize)
+        except pictures.SizeError as error:
+            raise UserError(f"{error}, or --resize") from None
+        chain = completion_chain(config, measurement, denoise)
+        condition = Completion(chain, values, unknown, first_seed)
+    if not classifier:
+        return condition
+    network = load_classifier(classifier, config)
+    if label >= network.num_classes:
+        raise ConfigError(
+            f"{show('label', label)} must be below the classifier's {network.num_classes} classes"
+        )
+    chain = chain_of(config) if condition is None else condition.chain
+    return OneClass(chain, network, label, classifier_scale, condition)
+
+
+class Completion:
+    """Images of which part is known: inpainting, colourisation, super-resolution.
+
+    Image i of N completes picture i modulo the number of pictures.
+
+    Args:
+        chain: see `Condition`; a `sampling.conditional.ConditionalLangevin`.
+        values: float [M, H, W, C], the pictures, 0 to 255.
+        unknown: bool [H, W], the places where nothing is known.
+        first_seed: the seed of image 0.
+    """
+
+    def __init__(self, chain: Chain, values: np.ndarray, unknown: np.ndarray, first_seed: int = 0):
+        self.chain = chain
+        self.inputs = np.where(unknown[:, :, None], _GREY, np.round(values)).astype(np.uint8)
+        self._first_seed = first_seed
+        self._known = Known(
+            (values / 255).astype(np.float32),
+            np.broadcast_to(~unknown[None, :, :, None], (*values.shape[:3], 1)).astype(np.float32),
+        )
+
+    def score_fn(self, network: Callable) -> Callable:
+        """See `Condition`."""
+        return network
+
+    def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Known]:
+        """See `Condition`."""
+        # Python integers: the difference of two int64 may not fit one.
+        index = [(int(seed) - self._first_seed) % len(self.inputs) for seed in seeds]
+        return seeds, Known(*(array[index] for array in self._known))
+
+
+class Interpolation:
+    """Images between that of one seed and the noise of another.
+
+    Image i of N, whose seed is i, has the angle i / (N - 1) of a quarter turn, whatever the batch.
+
+    Args:
+        chain: see `Condition`; a `sampling.conditional.InterpolatingLangevin`.
+        own_seed, other_seed: the two.
+        count: N.
+    """
+
+    inputs = None
+
+    def __init__(self, chain: Chain, own_seed: int, other_seed: int, count: int):
+        self.chain = chain
+        self._own_seed = own_seed
+        self._other_seed = other_seed
+        self._count = count
+
+    def score_fn(self, network: Callable) -> Callable:
+        """See `Condition`."""
+        return network
+
+    def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Mixture]:
+        """See `Condition`."""
+        angles = seeds / max(self._count - 1, 1) * (np.pi / 2)
+        # Rounded so that a quarter turn's cosine is 0.
+        own, other = (np.round(fn(angles), 12).astype(np.float32) for fn in (np.cos, np.sin))
+        others = np.full(len(seeds), self._other_seed, np.int64)
+        return np.full(len(seeds), self._own_seed, np.int64), Mixture(others, own, other)
+
+
+class OneClass:
+    """Images of one class, by a classifier; under another condition too, if there is one.
+
+    Args:
+        chain: the chain that is guided; that of the other condition, if there is one.
+        classifier: a `NoisyClassifier` for the network's images and noise levels.
+        label: the class.
+        scale: weight of the classifier.
+        condition: the other condition.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        classifier: NoisyClassifier,
+        label: int,
+        scale: float = 1.0,
+        condition: Condition | None = None,
+    ):
+        self.chain = GuidedChain(chain)
+        self.inputs = None if condition is None else condition.inputs
+        self._classifier = classifier
+        self._label = label
+        self._scale = scale
+        self._condition = condition
+
+    def score_fn(self, network: Callable) -> GuidedScore:
+        """See `Condition`."""
+        return GuidedScore(network, self._classifier, self._scale)
+
+    def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, OfClass]:
+        """See `Condition`."""
+        classes, condition = np.full(len(seeds), self._label, np.int32), ()
+        if self._condition is not None:
+            seeds, condition = self._condition.rows(seeds)
+        return seeds, OfClass(classes, condition)
+
+
+# Each of these reads pictures, and returns their values [M, H, W, C] from 0 to 255, the places that
+# are unknown, bool [H, W], and the `Measurement` that is known.
+
+
+def _inpaint(config, path, mask, resize):
+    images = pictures.load(path, config.image_shape, resize)
+    try:
+        unknown = load_mask(mask, config.image_size, resize)
+    except FileNotFoundError as error:
+        raise UserError(f"--{error}") from None
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
+    return np.stack(images).astype(np.float64), unknown, Measurement()
+
+
+def _colorize(config, path, resize):
+    if config.channels != 3:
+        raise ConfigError(f"{show('colorize', path)} needs a network that draws colour")
+    images = pictures.load(path, config.image_shape, resize, also_grey=True)
+    means = [image.mean(-1, keepdims=True) for image in images]
+    return np.repeat(means, 3, axis=-1), _nowhere(config), Measurement(grey=True)
+
+
+def _enlarge(config, path, factor, resize):
+    size = config.image_size
+    if size % factor:
+        raise ConfigError(
+            f"{show('factor', factor)} must divide the {size} pixels of the network's images"
+        )
+    small = size // factor
+    images = pictures.load(path, config.image_shape, resize, also_sizes=[small])
+    measured = []
+    for image in images:
+        if len(image) == size:
+            image = image.reshape(small, factor, small, factor, -1).mean((1, 3))
+        measured.append(image.repeat(factor, 0).repeat(factor, 1))
+    return np.stack(measured), _nowhere(config), Measurement(factor)
+
+
+def _nowhere(config):
+    return np.zeros(config.image_shape[:2], bool)

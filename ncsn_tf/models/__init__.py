@@ -1,0 +1,11 @@
+"""Score networks, and the classifier that guides them.
+
+* `functional`: the operations as pure functions
+* `layers`: convolution and instance normalisation++
+* `blocks`, `refinement`: the blocks on the way down and back up
+* `networks`: NCSN and NCSNv2
+* `noisy_classifier`: the classifier of noisy images
+* `reference_weights`: the weights of the reference programs
+
+Imports `backend` alone, neither data nor samplers; what trains, samples and serves imports it.
+"""

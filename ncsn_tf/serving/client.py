@@ -1,0 +1,238 @@
+"""Images from a sampler that TensorFlow Serving runs, whatever the transport."""
+
+import io
+import itertools
+import math
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from ncsn_tf.errors import UserError
+from ncsn_tf.serving import contract
+from ncsn_tf.serving.retries import Retries
+from ncsn_tf.serving.transport import Address, Kind, RequestError, Transport
+from ncsn_tf.serving.transport_grpc import GrpcTransport
+from ncsn_tf.serving.transport_rest import RestTransport
+from ncsn_tf.settings.options import show
+
+_SHORTEST_WAIT = 0.1  # seconds before a server that is loading is asked again
+# Room for the rest of a message below 4 MB, gRPC's default limit, which a proxy may have kept.
+_MESSAGE_BYTES = 4 * 2**20 - 2**16
+# How the server's batching refuses a request above its max_batch_size.
+_BATCH_LIMIT = re.compile(r"larger than maximum input batch size (\d+)")
+
+
+def open_transport(address: Address, model: str, deadline: float) -> Transport:
+    """The transport for an address.
+
+    Args:
+        address: of the server.
+        model: name of the model.
+        deadline: seconds within which a request must be answered.
+
+    Example:
+        >>> type(open_transport(Address.parse("http://host:8501"), "ncsn", 60.0)).__name__
+        'RestTransport'
+    """
+    transport = GrpcTransport if address.scheme == "grpc" else RestTransport
+    return transport(address, model, deadline)
+
+
+class Client:
+    """One version of a served sampler; ready when constructed. Threads may share it.
+
+    A failed request that can succeed later is sent again (see `Retries`). The version is chosen
+    once, so that all images come from the same weights, even if the server loads a newer version
+    meanwhile.
+
+    Args:
+        transport: the way to the server, as from `open_transport`.
+        version: version of the model; 0 is the newest that is available.
+        num_steps_each, step_lr: sampling settings; None is the export's.
+        retries: how often a request is sent again.
+        backoff: seconds before the first repetition.
+        sleep, jitter: see `Retries`.
+        clock: seconds, rising.
+
+    Attributes:
+        version: the version of the model.
+
+    Raises:
+        ConfigError: a step size that is none in float32.
+        UserError: the server cannot be reached, has no such model or version, failed to load it,
+            or its signatures are not those of a sampler; one line.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        version: int = 0,
+        num_steps_each: int | None = None,
+        step_lr: float | None = None,
+        retries: int = 3,
+        backoff: float = 1.0,
+        sleep: Callable[[float], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ):
+        self._transport = transport
+        self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
+        has_settings = num_steps_each is not None or step_lr is not None
+        self._signature = contract.SETTINGS if has_settings else transport.pixels_signature
+        self._output = transport.settings_output if has_settings else transport.pixels_output
+        if step_lr is not None:
+            contract.float32_step_lr(step_lr)
+        self._closed = threading.Event()
+        self._retries = Retries(retries, backoff, self._closed, sleep=sleep, jitter=jitter)
+        self._clock = clock
+        self._server_limit = math.inf
+        self.version = self._wait_for_version(version)
+        found = self._check_signatures()
+        self._image_shape = _image_shape(found)
+        # Exports of before it was there do not tell the steps that they take.
+        tells_steps = (
+            num_steps_each is not None and contract.STEPS in found[self._signature].outputs
+        )
+        self._outputs = (self._output, contract.STEPS) if tells_steps else (self._output,)
+
+    @property
+    def num_retried(self) -> int:
+        """How many requests were sent again so far."""
+        return self._retries.count
+
+    def images(self, seeds: np.ndarray) -> np.ndarray:
+        """uint8 [len(seeds), H, W, C] for int64 seeds.
+
+        It is one request, or several one after the other where the server takes fewer images at
+        once: the limit of its batching is known only when it has refused more.
+        """
+        while True:
+            size = min(self._server_limit, len(seeds))
+            parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+            try:
+                return np.concatenate([self._request(part) for part in parts])
+            except RequestError as error:
+                limit = _BATCH_LIMIT.search(str(error))
+                if limit is None or not 0 < int(limit[1]) < size:
+                    raise
+                self._server_limit = int(limit[1])
+
+    def request_size(self, most: int) -> int:
+        """How many images to ask for at once: at most `most`, and no message over 4 MB."""
+        if self._image_shape is None:
+            return most
+        size = self._transport.bytes_per_value[self._signature] * np.prod(self._image_shape)
+        return int(np.clip(_MESSAGE_BYTES // size, 1, most))
+
+    def close(self) -> None:
+        """Break off all requests, also those that wait to be sent again."""
+        self._closed.set()
+        self._transport.close()
+
+    def _request(self, seeds):
+        inputs = contract.inputs(self._signature, seeds, **self._settings)
+        request = (self.version, self._signature, inputs, self._outputs)
+        try:
+            answers = self._retries.call(self._transport.predict, *request)
+        except RequestError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise self._error(f"unloaded version {self.version} meanwhile: {error}") from None
+            raise
+        if contract.STEPS in answers:
+            self._check_steps(answers[contract.STEPS])
+        answer = answers[self._output]
+        if self._output == "image_bytes":
+            answer = self._decoded(answer)
+        expected = (len(seeds), *(self._image_shape or answer.shape[1:]))
+        if answer.shape != expected or answer.ndim != 4 or answer.dtype != np.uint8:
+            raise self._error(
+                f"answered {answer.dtype} {list(answer.shape)} to a request for {len(seeds)} images"
+            )
+        return answer
+
+    def _wait_for_version(self, wanted):
+        """The version to draw from, once it is available."""
+        start = self._clock()
+        for attempt in itertools.count():
+            states = self._states()
+            if wanted and wanted not in states:
+                there = ", ".join(map(str, sorted(states))) or "none"
+                raise self._error(f"has no version {wanted} of the model, only {there}")
+            candidates = [wanted] if wanted else sorted(states, reverse=True)
+            for version in candidates:
+                if states[version].state == "AVAILABLE":
+                    return version
+            coming = [version for version in candidates if states[version].is_coming]
+            if not coming:
+                raise self._error(_why_not_served(candidates, states))
+            if self._clock() - start >= self._transport.deadline:
+                raise self._error(
+                    f"is still loading version {coming[0]} after "
+                    f"--deadline={self._transport.deadline:g} seconds"
+                )
+            self._retries.sleep(max(self._retries.pause(attempt), _SHORTEST_WAIT))
+
+    def _states(self):
+        try:
+            return self._retries.call(self._transport.status)
+        except RequestError as error:
+            if error.kind is Kind.NOT_FOUND:
+                raise UserError(f"{error}; --model=NAME says which to draw from") from None
+            raise
+
+    def _check_signatures(self):
+        """{name: Signature} of the version, which can do what is asked of it."""
+        found = self._retries.call(self._transport.signatures, self.version)
+        wrong = contract.mismatch(self._signature, found)
+        if wrong:
+            raise self._error(f"runs version {self.version}, which is no such sampler: {wrong}")
+        return found
+
+    def _check_steps(self, taken):
+        asked = self._settings["num_steps_each"]
+        for steps in np.unique(taken):
+            if steps != asked:
+                raise self._error(
+                    f"takes {steps} steps a level, not {show('num_steps_each', asked)}: ask for no "
+                    "more, or export with a larger --max_steps_each"
+                )
+
+    def _decoded(self, files):
+        pictures = []
+        for file in files.ravel():
+            try:
+                with Image.open(io.BytesIO(file)) as picture:
+                    pictures.append(np.array(picture))
+            except (TypeError, UnidentifiedImageError, OSError, SyntaxError) as error:
+                raise self._error(f"answered with a damaged PNG: {error}") from None
+        shapes = {picture.shape for picture in pictures}
+        if len(shapes) != 1:
+            raise self._error(f"answered with images of sizes {sorted(shapes)}")
+        stacked = np.stack(pictures)
+        return stacked[..., None] if stacked.ndim == 3 else stacked
+
+    def _error(self, what):
+        return UserError(f"{self._transport.address} {what}")
+
+
+def _image_shape(signatures):
+    """The shape of an image, (H, W, C), where the metadata tell it, else None."""
+    for signature in signatures.values():
+        shape = signature.outputs["image"].shape if "image" in signature.outputs else None
+        if shape is not None and len(shape) == 4 and None not in shape[1:]:
+            return shape[1:]
+    return None
+
+
+def _why_not_served(versions, states):
+    if not versions:
+        return "has no version of the model"
+    newest = states[versions[0]]
+    reason = f": {newest.error}" if newest.error else ""
+    return f"does not serve version {versions[0]}, whose state is {newest.state}{reason}"

@@ -1,0 +1,183 @@
+"""The sampler as a SavedModel: seeds in, images out, none of this code needed to run it.
+
+    ncsn export --workdir=runs/cifar10
+
+writes <workdir>/export/<version>/, the layout that TF Serving watches.
+"""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf.backend.compat import raw_variables
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.serving import assets, contract
+from ncsn_tf.serving.conditional_signatures import conditional_functions
+from ncsn_tf.serving.signatures import sampler_module
+from ncsn_tf.serving.versions import write_version
+from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.options import show
+from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.classifier import load_classifier
+
+FOLDER = "export"
+METADATA = "metadata.json"
+MOST_STEPS_EACH = 1_000_000  # a table of step sizes has an entry for each number of steps
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditionalSettings:
+    """How an export samples conditionally.
+
+    Attributes:
+        factor: how much `super_resolve` enlarges.
+        denoise: whether chains that complete images end with a denoising step; None is the run's
+            setting for NCSN, and no for NCSNv2.
+        classifier: file of a classifier, with which the export also draws one class; "" is none.
+        classifier_scale: weight of the classifier.
+    """
+
+    factor: int = 4
+    denoise: bool | None = None
+    classifier: str | os.PathLike = ""
+    classifier_scale: float = 1.0
+
+
+def export_run(
+    run_dir: str | os.PathLike,
+    *,
+    average: bool = True,
+    max_steps_each: int = 0,
+    conditional: ConditionalSettings | None = None,
+    max_batch_size: int = 32,
+    **chain: Any,
+) -> Path:
+    """Export the newest checkpoint of a run as the next version.
+
+    Args:
+        run_dir: the run's folder.
+        average: whether to export the averaged weights, where the run has them.
+        max_steps_each, conditional, max_batch_size: see `save_sampler`.
+        **chain: settings of the chain that replace the run's, see `settings.chain.change_chain`.
+
+    Returns:
+        Path of the new version. It appears complete, in one move.
+
+    Raises:
+        ConfigError: settings that the export cannot have.
+        UserError: no checkpoint, no tensorflow-serving-api, or the place cannot be written.
+    """
+    run = open_run(run_dir, average)
+    return save_sampler(
+        run.network,
+        change_chain(run.config, **chain),
+        run.run_dir / FOLDER,
+        {"training_step": run.step, "weights": "average" if run.is_average else "raw"},
+        max_steps_each=max_steps_each,
+        conditional=conditional,
+        max_batch_size=max_batch_size,
+    )
+
+
+def save_sampler(
+    network: Callable,
+    config: Config,
+    folder: str | os.PathLike,
+    about: Mapping[str, object],
+    *,
+    max_steps_each: int = 0,
+    conditional: ConditionalSettings | None = None,
+    max_batch_size: int = 32,
+) -> Path:
+    """Write a network's sampler to folder/<next version>/.
+
+    Args:
+        network: the score network.
+        config: the run's `Config`; its sampling settings are the chain's defaults.
+        folder: where the versions are; made if missing.
+        about: what else `metadata.json` says of the weights.
+        max_steps_each: most steps a level that a request may ask for; 0 is ten times the chain's.
+        conditional: exports the signatures of conditional sampling too, unless it is None.
+        max_batch_size: most images that a server merges into one run.
+
+    Returns and raises what `export_run` does.
+    """
+    assets.check_package()
+    max_steps_each = _max_steps_each(max_steps_each, config)
+    module, functions = _module(network, config, max_steps_each, conditional)
+    metadata = {
+        **about,
+        "max_steps_each": max_steps_each,
+        "config": json.loads(config.to_json()),
+        "versions": _packages(),
+    }
+
+    def write(path):
+        # Nobody trains an export: without the gradients it has half the operations.
+        without_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(path), functions, without_gradients)
+        # The probability flow takes its own steps, so that a warm-up would draw a whole image.
+        warm_up = config.sampler != "ode"
+        assets.write(
+            path, tile=config.sampling_tile, max_batch_size=max_batch_size, warm_up=warm_up
+        )
+        (path / METADATA).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+    return write_version(folder, write)
+
+
+def _module(network, config, max_steps_each, conditional):
+    """(what holds the weights, {signature: function}) of an export."""
+    module = sampler_module(network, config, max_steps_each)
+    functions = {name: getattr(module, name) for name in contract.SAMPLING}
+    if conditional is not None:
+        classifier = None
+        if conditional.classifier:
+            classifier = load_classifier(conditional.classifier, config)
+            module.classifier_weights = raw_variables(classifier)
+        functions |= conditional_functions(
+            network,
+            config,
+            factor=conditional.factor,
+            denoise=conditional.denoise,
+            classifier=classifier,
+            scale=conditional.classifier_scale,
+        )
+    return module, functions
+
+
+def _max_steps_each(max_steps, config):
+    """The most steps a level of a request; a ConfigError where they or the chain's are too many."""
+    most = min(MOST_STEPS_EACH, (2**31 - 1) // config.num_levels)  # steps are counted in int32
+    steps = config.num_steps_each
+    for name, value in (("num_steps_each", steps), ("max_steps_each", max_steps)):
+        if value > most:
+            raise ConfigError(
+                f"{show(name, value)} must be at most {most} in an export with "
+                f"{show('num_levels', config.num_levels)}"
+            )
+    if max_steps and max_steps < steps:
+        raise ConfigError(
+            f"{show('max_steps_each', max_steps)} must be at least the chain's own "
+            f"{show('num_steps_each', steps)}"
+        )
+    return max_steps or min(10 * steps, most)
+
+
+def _packages():
+    """The versions of the packages that run."""
+    return {
+        "tensorflow": tf.__version__,  # whose distribution may be tensorflow-cpu
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }

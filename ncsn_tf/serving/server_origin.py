@@ -1,0 +1,77 @@
+"""Images from TensorFlow Serving. Over REST, TensorFlow is not imported."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from ncsn_tf.serving.client import Client, open_transport
+from ncsn_tf.serving.in_flight import in_flight
+from ncsn_tf.serving.transport import Address
+
+
+class Server:
+    """Draws by requests to TensorFlow Serving, several of them in flight: an `Origin`.
+
+    Args:
+        address: host:port for gRPC, http://host:port for REST.
+        model: name of the model on the server.
+        model_version: its version; 0 is the newest.
+        num_steps_each, step_lr: sampling settings; None is the model's own.
+        batch_size: most images in a request.
+        in_flight: requests at the same time.
+        deadline: seconds for a request, or for a model to load.
+        retries: repetitions of a request that may yet succeed.
+        backoff: seconds before the first repetition; doubles each time.
+
+    Raises:
+        ConfigError: an address that is none, or a step size that is none in float32.
+        UserError: the server cannot be reached, or runs no such model; one line.
+    """
+
+    unit = "image"
+    inputs = None
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        model: str = "ncsn",
+        model_version: int = 0,
+        num_steps_each: int | None = None,
+        step_lr: float | None = None,
+        batch_size: int = 64,
+        in_flight: int = 4,
+        deadline: float = 600.0,
+        retries: int = 3,
+        backoff: float = 1.0,
+    ):
+        address = Address.parse(address)
+        self._in_flight = in_flight
+        self._client = Client(
+            open_transport(address, model, deadline),
+            version=model_version,
+            num_steps_each=num_steps_each,
+            step_lr=step_lr,
+            retries=retries,
+            backoff=backoff,
+        )
+        self._request_size = self._client.request_size(batch_size)
+        print(f"Sampling from {address}, version {self._client.version} of {model}")
+
+    def amount(self, num_images: int) -> int:
+        """See `Origin`."""
+        return num_images
+
+    def images(self, seeds: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """See `Origin`. The connection is closed at the end, or when no more are wanted."""
+        client, size = self._client, self._request_size
+        parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+        try:
+            for part, pictures in in_flight(client.images, parts, self._in_flight, client.close):
+                bar.update(len(part))
+                if client.num_retried:
+                    bar.set_postfix(retried=client.num_retried)
+                yield part, pictures
+        finally:
+            client.close()

@@ -1,0 +1,92 @@
+"""The functions of an exported sampler: what TensorFlow Serving offers of a trained network."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf import sampling
+from ncsn_tf.backend.compat import raw_variables, read_weights
+from ncsn_tf.sampling import Rows
+from ncsn_tf.serving.specs import compiled, image_outputs
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.run_sampler import chain_of, step_sizes_of
+
+
+def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf.Module:
+    """A network's sampler: a `tf.function` for each signature in `contract.SAMPLING`.
+
+    `seed` is an image's own. `image_bytes` is a PNG, `image` its pixels, `samples` the end of the
+    chain in [0, 1] before it is rounded. The output `steps_per_level` is what became of the input
+    of that name. `score` is the network's answer at noise level `label`.
+
+    A server merges the requests of strangers into one batch, in which one failure would fail them
+    all. So no value fails: a number of steps or a step size that is not above 0, or not finite, or
+    that consistent annealing cannot take with the row's number of steps, stands for the default;
+    more steps than `max_steps_each` are cut to it; a level outside [0, L) is moved to the nearest
+    inside. Settings that the chain does not have are ignored: the step size by all but annealed
+    Langevin and consistent annealing, both by the probability flow. Whatever it is merged with, a
+    row has the same answer, bit for bit (see `sampling.in_tiles`).
+
+    Args:
+        network: the score network, `(x, levels) -> score`.
+        config: the run's `Config`; its sampling settings are the chain's defaults.
+        max_steps_each: the most Langevin steps a noise level that a request may have.
+    """
+    sampler = chain_of(config)
+    tile = config.sampling_tile
+    # For each number of steps; looked up, since computed values could differ in their last bits.
+    own_lr, lowest_lr, highest_lr = (
+        values.astype(np.float32)
+        for values in step_sizes_of(config, np.arange(1, max_steps_each + 1))
+    )
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int64, "seed"),
+            tf.TensorSpec([None], tf.int32, "steps"),
+            tf.TensorSpec([None], tf.float32, "lr"),
+        ],
+        autograph=False,
+    )
+    def chain(seed, steps_per_level, step_lr):
+        rows = Rows(seed, step_lr, steps_per_level)
+        score_fn = read_weights(network)
+        return sampling.draw(sampler, score_fn, rows, config.image_shape, tile=tile)
+
+    def default_samples(seed):
+        steps = tf.fill(tf.shape(seed), config.num_steps_each)
+        step_lr = tf.fill(tf.shape(seed), own_lr[config.num_steps_each - 1])
+        return chain(seed, steps, step_lr)
+
+    def serving_default(seed):
+        return image_outputs("serving_default", default_samples(seed))
+
+    def sample_uint8(seed):
+        return image_outputs("sample_uint8", default_samples(seed))
+
+    def sample(seed, steps_per_level, step_lr):
+        steps = tf.where(
+            steps_per_level > 0,
+            tf.minimum(steps_per_level, max_steps_each),
+            config.num_steps_each,
+        )
+        own, lowest, highest = (
+            tf.gather(values, steps - 1) for values in (own_lr, lowest_lr, highest_lr)
+        )
+        is_possible = (lowest < step_lr) & (step_lr < highest)
+        samples = chain(seed, steps, tf.where(is_possible, step_lr, own))
+        return image_outputs("sample", samples, steps_per_level=steps)
+
+    def score(x, label):
+        levels = tf.clip_by_value(label, 0, config.num_levels - 1)
+        return {"score": sampling.in_tiles(network, tile, x, levels)}
+
+    functions = (serving_default, sample_uint8, sample, score)
+    named = {function.__name__: function for function in functions}
+    module = tf.Module()
+    # As raw variables: a Keras 3 model on a module is saved in a form that only Python can restore.
+    module.weights = raw_variables(network)
+    for name, function in compiled(named, config.image_shape).items():
+        setattr(module, name, function)
+    return module

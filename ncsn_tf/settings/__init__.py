@@ -1,0 +1,9 @@
+"""What a run is told. Imports no TensorFlow.
+
+options     dataclass fields that are also flags: types, bounds, checks
+config      the settings of a run, from which its flags and the saved JSON are made
+chain       those that change the chain of a trained network
+flags       command lines, flagfiles, --help
+
+Training, serving, evaluation, toy, generation and commands may import it; the library may not.
+"""

@@ -1,0 +1,269 @@
+"""The settings of a run: one frozen dataclass, from which the flags and the saved JSON are made.
+
+The defaults are those of the CIFAR-10 experiment of Song & Ermon 2019 (arXiv:1907.05600), as its
+released code ran it; other experiments are files in flags/.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from ncsn_tf.backend.choices import (
+    CORRECTORS,
+    DEPTHS,
+    LARGEST_EXACT,
+    MODELS,
+    OBJECTIVES,
+    PRECISIONS,
+    PREDICTORS,
+    SAMPLERS,
+)
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.files import write_atomically
+from ncsn_tf.settings.options import check_options, option, show, show_value
+
+_data = functools.partial(option, group="data")
+_network = functools.partial(option, group="network")
+_noise = functools.partial(option, group="noise")
+_training = functools.partial(option, group="training")
+_sampling = functools.partial(option, group="sampling", runtime=True)
+_run = functools.partial(option, group="run", runtime=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides what a run does. Checked on creation.
+
+    Raises:
+        ConfigError: a setting that cannot be used; one line that says what would be right.
+
+    Example:
+        >>> config = Config(dataset="mnist", image_size=28, channels=1, features=64)
+        >>> config.image_shape
+        (28, 28, 1)
+        >>> dataclasses.replace(config, features=1)
+        Traceback (most recent call last):
+        ncsn_tf.errors.ConfigError: --features=1 must be at least 2
+    """
+
+    dataset: str = _data("cifar10", "a TFDS name, digits, or image_folder")
+    image_size: int = _data(32, "side of the square images, in pixels; even", least=4)
+    channels: int = _data(3, "1 for grey, 3 for colour", choices=(1, 3))
+    crop_size: int = _data(0, "centre crop before resizing, in pixels; 0 is none", least=0)
+    random_flip: bool = _data(True, "mirror half of the training images")
+    dequantize: bool = _data(True, "add uniform noise of one grey level in 256")
+    data_dir: str = _data("", "where TFDS keeps its data, or image_folder's folder", runtime=True)
+
+    model: str = _network("ncsn", "generation of the network", choices=MODELS)
+    depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
+    features: int = _network(128, "channels of the first stage", least=2)
+    precision: str = _network("float32", "arithmetic", choices=PRECISIONS)
+
+    sigma_begin: float = _noise(1.0, "largest noise level", above=0)
+    sigma_end: float = _noise(0.01, "smallest noise level", above=0)
+    num_levels: int = _noise(10, "noise levels, in a geometric sequence", least=1)
+    anneal_power: float = _noise(2.0, "a level's loss is weighted by sigma to this power")
+
+    objective: str = _training("dsm", "dsm, sliced, or sm: exact, tiny images", choices=OBJECTIVES)
+    num_projections: int = _training(1, "random projections an image, of ssm and ssm_vr", least=1)
+
+    batch_size: int = _training(128, "images a step, over all replicas", least=1)
+    optimizer: str = _training("Adam", "one of Keras's, or Addons>NAME")
+    learning_rate: float = _training(1e-3, "step size of the optimizer", above=0)
+    adam_beta_1: float = _training(0.9, "beta_1 of Adam and its kin", least=0, below=1)
+    adam_beta_2: float = _training(0.999, "beta_2 of Adam and its kin", least=0, below=1)
+    adam_epsilon: float = _training(1e-8, "epsilon of Adam and its kin", above=0)
+    ema_decay: float = _training(0.0, "decay of the averaged weights; 0 is off", least=0, below=1)
+    seed: int = _training(1234, "seed of weights, data order and noise", least=0, below=2**31)
+    num_steps: int = _training(200_000, "training steps", runtime=True, least=1)
+    max_bad_steps: int = _training(10, "non-finite steps before giving up", runtime=True, least=1)
+
+    sampler: str = _sampling(
+        "ald",
+        "annealed Langevin, consistent, predictor-corrector, ODE",
+        choices=SAMPLERS,
+    )
+    step_lr: float = _sampling(2e-5, "step size of ald at the smallest noise level", above=0)
+    cas_step_lr: float = _sampling(0.0, "that of cas; 0 is 1.5 times its smallest", least=0)
+    num_steps_each: int = _sampling(100, "steps at each noise level, but for ode", least=1)
+    denoise: bool = _sampling(False, "end with one noise-free denoising step")
+    snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
+    corrector_steps: int = _sampling(1, "corrections by pc at each level", least=0)
+    predictor: str = _sampling("reverse", "how pc moves between levels", choices=PREDICTORS)
+    corrector: str = _sampling(
+        "ald", "step of pc's corrector: by sigma, or by norms", choices=CORRECTORS
+    )
+    ode_tolerance: float = _sampling(1e-5, "relative and absolute tolerance of ode", above=0)
+    ode_rtol: float = _sampling(0.0, "relative one alone; 0 is --ode_tolerance", least=0)
+    ode_atol: float = _sampling(0.0, "absolute one alone; 0 is --ode_tolerance", least=0)
+    sampling_tile: int = _sampling(
+        8, "images in the network at once; decides the last bits", least=1
+    )
+
+    workdir: str = _run("", "where the run is kept; empty is runs/<dataset>")
+    log_every: int = _run(100, "steps between log lines", least=1)
+    eval_every: int = _run(100, "steps between test losses; 0 is never", least=0)
+    eval_batches: int = _run(1, "test batches in one test loss", least=1)
+    sample_every: int = _run(5000, "steps between sample grids; 0 is never", least=0)
+    num_sample_images: int = _run(25, "images in a sample grid", least=1)
+    checkpoint_every: int = _run(5000, "steps between checkpoints", least=1)
+    keep_checkpoints: int = _run(5, "checkpoints kept", least=1)
+    num_virtual_devices: int = _run(0, "virtual CPU devices; 0 leaves the CPU whole", least=0)
+    deterministic: bool = _run(False, "bit-reproducible operations, slower")
+    training_tile: int = _run(0, "images in the network at once; 0 suits the device", least=0)
+    jit_compile: bool = _run(False, "compile the training step with XLA")
+    recompute: bool = _run(False, "less memory for large images, a third more work")
+    steps_per_execution: int = _run(1, "training steps in one call of the device", least=1)
+    export: bool = _run(True, "export the sampler as a SavedModel at the end")
+
+    def __post_init__(self):
+        self.validate()
+
+    def validate(self) -> None:
+        """Raise a ConfigError for the first setting that cannot be used."""
+        check_options(self)
+        if not re.fullmatch(r"\w[\w.+-]*([/:][\w*][\w.*+-]*)*", self.dataset):
+            raise ConfigError(
+                f"{show('dataset', self.dataset)} must be the name of a dataset, such as mnist"
+            )
+        if self.dataset == "image_folder" and not self.data_dir:
+            raise ConfigError(
+                "--data_dir= must name the folder of pictures that --dataset=image_folder reads"
+            )
+        if self.model == "ncsn" and self.depth != "base":
+            raise ConfigError(f"{show('depth', self.depth)} is for --model=ncsnv2 only")
+        self._check_image_size()
+        self._validate_levels()
+        self._validate_objective()
+
+    def _validate_levels(self):
+        end, begin = show("sigma_end", self.sigma_end), show("sigma_begin", self.sigma_begin)
+        if self.num_levels == 1 and self.sigma_end != self.sigma_begin:
+            raise ConfigError(f"{end} must be that of {begin} when there is one level")
+        if self.num_levels > 1 and self.sigma_end >= self.sigma_begin:
+            raise ConfigError(f"{end} must be below {begin}")
+
+    def _validate_objective(self):
+        if self.num_projections > 1 and self.objective not in ("ssm", "ssm_vr"):
+            raise ConfigError(
+                f"{show('num_projections', self.num_projections)} must be 1: "
+                f"{show('objective', self.objective)} has no projections"
+            )
+        size = math.prod(self.image_shape)
+        if self.objective == "sm" and size > LARGEST_EXACT:
+            raise ConfigError(
+                f"{show('objective', self.objective)} must be ssm_vr or dsm for images of {size} "
+                f"numbers: sm takes as many backward passes a step, and is for {LARGEST_EXACT} "
+                "at most"
+            )
+
+    def _check_image_size(self):
+        multiple = DEPTHS[self.depth]
+        above = max(-(-self.image_size // multiple), 2) * multiple
+        if self.image_size != above:
+            rule = "even" if multiple == 2 else f"a multiple of {multiple}"
+            depth = "" if multiple == 2 else f" with {show('depth', self.depth)}"
+            raise ConfigError(
+                f"{show('image_size', self.image_size)} must be {rule}{depth}, such as {above}"
+            )
+
+    def check_replicas(self, num_replicas: int) -> None:
+        """Raise a ConfigError unless the global batch splits evenly over the replicas."""
+        if self.batch_size % num_replicas:
+            raise ConfigError(
+                f"{show('batch_size', self.batch_size)} cannot be split evenly over "
+                f"{num_replicas} replicas; use a multiple of {num_replicas}"
+            )
+
+        tile = self.training_tile
+        share = self.batch_size // num_replicas
+        if tile and share % min(tile, share):
+            raise ConfigError(
+                f"{show('training_tile', tile)} must divide the {share} images of a replica's batch"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(S, S, C) of one image."""
+        return (self.image_size, self.image_size, self.channels)
+
+    @property
+    def run_dir(self) -> Path:
+        """The run's folder: workdir, or runs/<dataset> when that is empty."""
+        if self.workdir:
+            return Path(self.workdir).expanduser()
+        return Path("runs") / re.sub(r"[^\w.+-]", "-", self.dataset)
+
+    def to_dict(self) -> dict[str, Any]:
+        """{setting: value}, all of them; `from_dict` reads it back.
+
+        Example:
+            >>> Config().to_dict()["dataset"]
+            'cifar10'
+        """
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Config":
+        """The Config that `to_dict` described.
+
+        A setting that is missing is newer than the dict and has its default, which is what was
+        done before there was a choice; a ConfigError names an unknown one.
+
+        Example:
+            >>> Config.from_dict({"features": 64}) == Config(features=64)
+            True
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        unknown = [name for name in values if name not in names]
+        if unknown:
+            raise ConfigError(f"unknown setting: {', '.join(unknown)}")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text; `from_json` reads it back."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Config":
+        """The Config that `to_json` wrote, by the rules of `from_dict`."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError("not a JSON object of settings")
+        return cls.from_dict(values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON in one move: a reader sees the old file or the new one, never a part."""
+        write_atomically(path, lambda file: file.write_text(self.to_json(), encoding="utf-8"))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Config":
+        """The Config in a file that `save` wrote."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """One line for each setting that must not change when a run is resumed, but did.
+
+    Example:
+        >>> differences(Config(seed=1), Config(seed=2, num_steps=7))
+        ['--seed: the run has 1, the command says 2']
+    """
+    return [
+        f"--{field.name}: the run has {show_value(getattr(old, field.name))}, "
+        f"the command says {show_value(getattr(new, field.name))}"
+        for field in dataclasses.fields(old)
+        if not field.metadata["runtime"] and getattr(old, field.name) != getattr(new, field.name)
+    ]

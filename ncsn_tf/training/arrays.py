@@ -1,0 +1,65 @@
+"""Training on images that are arrays: `ncsn train` for a notebook."""
+
+import os
+
+import numpy as np
+
+from ncsn_tf.backend import devices
+from ncsn_tf.data.source import from_arrays
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training import loop
+from ncsn_tf.training.checkpoints import Run, open_run
+
+
+def train(
+    images: np.ndarray,
+    workdir: str | os.PathLike,
+    *,
+    test_images: np.ndarray | None = None,
+    **settings: object,
+) -> Run:
+    """Train a network on images, or resume its training, and open the run.
+
+    Args:
+        images: the training images, square: [N, H, W], which are grey, or [N, H, W, C] with C 1 or
+            3; uint8, or float in [0, 1].
+        workdir: where the run is kept: checkpoints, curves, grids of samples. The same call again
+            resumes it.
+        test_images: images for the test loss, of the same size; None leaves it out.
+        **settings: the flags of `ncsn train` by name, such as `features=32` or `num_steps=1000`;
+            the others have their defaults. Data set and image size are those of the arrays.
+
+    Returns:
+        the `Run`: its folder, network, settings and step.
+
+    Raises:
+        ValueError: arrays that are not images, or a setting that cannot be used.
+        UserError: the folder holds a run with other settings, or cannot be written.
+
+    Example:
+        >>> images = np.random.default_rng(0).random([32, 8, 8])
+        >>> tiny = {"features": 2, "num_levels": 2, "batch_size": 8, "sample_every": 0}
+        >>> run = train(images, "runs/mine", num_steps=3, **tiny)  # doctest: +ELLIPSIS
+        Starting runs/mine at step 0 of 3 on ...
+        >>> run.step, run.config.image_shape
+        (3, (8, 8, 1))
+    """
+    source = from_arrays(images)
+    test_source = None if test_images is None else from_arrays(test_images, name="test images")
+    height, width, channels = source.image_shape
+    if height != width:
+        raise ConfigError(f"the images must be square, not {height} x {width}")
+    try:
+        config = Config(
+            dataset="arrays",
+            image_size=height,
+            channels=channels,
+            workdir=os.fspath(workdir),
+            **settings,
+        )
+    except TypeError as error:  # a setting that there is not
+        raise ConfigError(str(error).replace("Config.__init__() got an ", "")) from None
+    strategy = devices.start(config.num_virtual_devices, config.deterministic)
+    loop.train(config, strategy, source=source, test_source=test_source)
+    return open_run(config.run_dir)

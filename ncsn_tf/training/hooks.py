@@ -1,0 +1,177 @@
+"""What happens every so many steps of training: reports, checkpoints, test losses, sample grids."""
+
+import math
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf.backend.tiles import in_tiles, training_tile
+from ncsn_tf.data import images
+from ncsn_tf.data.batches import Source, evaluation_batches
+from ncsn_tf.errors import UserError
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.objective import objective_of
+from ncsn_tf.training.reporter import Reporter, format_time
+from ncsn_tf.training.resume import RunCheckpoints
+from ncsn_tf.training.run_sampler import sampler_of
+from ncsn_tf.training.state import TrainingState
+
+
+class Every:
+    """Calls action(step) at every multiple of `interval`, and at the last step; 0 is never.
+
+    Example:
+        >>> every = Every(3, print)
+        >>> [step for step in range(1, 8) if every.is_due(step, is_last=step == 7)]
+        [3, 6, 7]
+        >>> every.steps_until(4)
+        2
+        >>> Every(0, print).steps_until(4)
+        inf
+    """
+
+    def __init__(self, interval: int, action: Callable[[int], None]):
+        self.interval = interval
+        self.action = action
+
+    def is_due(self, step: int, is_last: bool) -> bool:
+        """Whether the action is due after so many steps."""
+        return bool(self.interval) and (is_last or step % self.interval == 0)
+
+    def steps_until(self, step: int) -> float:
+        """Steps from `step` to the next multiple of the interval after it: 1 or more."""
+        return self.interval - step % self.interval if self.interval else math.inf
+
+
+def make_hooks(
+    state: TrainingState,
+    config: Config,
+    reporter: Reporter,
+    checkpoints: RunCheckpoints,
+    read_test: Callable[[], Source] | None,
+) -> list[Every]:
+    """In order of execution: the checkpoint is early, so that no picture can lose a step.
+
+    Args:
+        state, config, reporter, checkpoints: those of the run.
+        read_test: returns the test images, once a test loss is due; None: there are none.
+    """
+
+    def report(step):
+        reporter.report(step)
+        _stop_if_diverged(state, config)
+
+    def save(step):
+        checkpoints.save()
+        reporter.restart_clock(step)
+
+    hooks = [Every(config.log_every, report), Every(config.checkpoint_every, save)]
+    if read_test is not None:
+        hooks.append(Every(config.eval_every, Evaluate(state, config, reporter, read_test)))
+    if config.sample_every:  # otherwise the run's sampler may be one that cannot be made
+        hooks.append(Every(config.sample_every, DrawGrid(state, config, reporter)))
+    return hooks
+
+
+def _stop_if_diverged(state, config):
+    """Raises when too many steps in a row were not finite. Read only where a report is due."""
+    if int(state.worst_bad_steps.numpy()) >= config.max_bad_steps:
+        raise UserError(
+            f"the loss or its gradient was not finite for {int(state.worst_bad_steps.numpy())} "
+            f"steps in a row (--max_bad_steps={config.max_bad_steps}); the weights of the last "
+            "good step were kept, and the checkpoints are intact: try a smaller --learning_rate"
+        )
+
+
+class Evaluate:
+    """Reports the test loss of the evaluation network; its data are read when it is first due."""
+
+    def __init__(
+        self,
+        state: TrainingState,
+        config: Config,
+        reporter: Reporter,
+        read_test: Callable[[], Source],
+    ):
+        self.state, self.config, self.reporter = state, config, reporter
+        self.read_test = read_test
+        self.test_loss = None
+
+    def __call__(self, step: int) -> None:
+        if self.test_loss is None:
+            self.test_loss = TestLoss(self.state.evaluation_network, self.read_test(), self.config)
+        self.state.refresh_average()
+        value = self.test_loss.compute()
+        self.reporter.write(step, {"test/loss": value})
+        if not self.reporter.interactive:
+            self.reporter.say(f"step {step} of {self.config.num_steps}  test loss {value:.1f}")
+        self.reporter.restart_clock(step)
+
+
+class TestLoss:
+    """The run's objective on test images, with the same noise every time.
+
+    The noise is addressed by the complement of the run's seed: training never draws it.
+
+    Args:
+        network: the score network.
+        source: the test images.
+        config: the run's `Config`; of them it takes `eval_batches` batches.
+    """
+
+    __test__ = False  # not a test case, whatever its name says to a test runner
+
+    def __init__(self, network: Callable, source: Source, config: Config):
+        self.network = network
+        self.config = config
+        self.objective = objective_of(config)
+        self.batches = list(
+            evaluation_batches(
+                source, batch_size=config.batch_size, num_batches=config.eval_batches
+            ).as_numpy_iterator()
+        )
+        self._mean_loss = tf.function(self._batch_loss, autograph=False)
+
+    def compute(self) -> float:
+        """Mean loss over the test batches."""
+        values = [
+            self._mean_loss(tf.constant(batch), tf.constant(index, tf.int64))
+            for index, batch in enumerate(self.batches)
+        ]
+        return float(np.mean([value.numpy() for value in values]))
+
+    def _batch_loss(self, batch, index):
+        config, size = self.config, batch.shape[0]
+
+        def losses(images, positions):
+            seeds = tf.fill(tf.shape(positions), tf.constant(~config.seed, tf.int64))
+            return self.objective.per_example(self.network, images, seeds, (positions, index))[0]
+
+        on_cpu = not tf.config.list_logical_devices("GPU")
+        tile = training_tile(
+            size, config.features, on_cpu, config.training_tile, config.jit_compile
+        )
+        return tf.reduce_mean(in_tiles(losses, tile, batch, tf.range(size)))
+
+
+class DrawGrid:
+    """Draws a grid of samples of the evaluation network: the same seeds each time, one PNG."""
+
+    def __init__(self, state: TrainingState, config: Config, reporter: Reporter):
+        self.state, self.reporter = state, reporter
+        self.sampler = sampler_of(state.evaluation_network, config)
+        self.folder = config.run_dir / "samples"
+        self.seeds = np.arange(config.num_sample_images)
+
+    def __call__(self, step: int) -> None:
+        started = time.perf_counter()
+        self.state.refresh_average()
+        samples = images.to_uint8(self.sampler.draw(self.seeds))
+        name = f"step-{step:07d}.png"
+        images.save_grid(self.folder / name, samples)
+        self.reporter.write_picture(step, "samples", images.grid(samples))
+        took = format_time(time.perf_counter() - started)
+        self.reporter.say(f"samples/{name} drawn in {took}")
+        self.reporter.restart_clock(step)

@@ -1,0 +1,157 @@
+"""Training a run from its first step, or its newest checkpoint, to its last."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ncsn_tf.backend import compat
+from ncsn_tf.backend.devices import is_cpu
+from ncsn_tf.data.batches import Source, training_batches
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.hooks import make_hooks
+from ncsn_tf.training.reporter import Reporter
+from ncsn_tf.training.resume import RunCheckpoints
+from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.signals import deferred_signals
+from ncsn_tf.training.state import TrainingState
+from ncsn_tf.training.step import TrainingStep
+
+_print = functools.partial(print, flush=True)
+
+
+def train(
+    config: Config,
+    strategy: tf.distribute.Strategy,
+    say: Callable[[str], None] = _print,
+    source: Source | None = None,
+    test_source: Source | None = None,
+) -> TrainingState:
+    """Train until `config.num_steps`, or until a signal asks for an end.
+
+    Resumes by itself from the newest checkpoint of `config.run_dir`; a resumed run continues bit
+    for bit as it would have gone on (on a CPU; elsewhere with `config.deterministic`).
+
+    Args:
+        config: the run's `Config`.
+        strategy: the distribution strategy to train under.
+        say: called with each line for the terminal before the loop starts.
+        source: images of one's own, in place of those of `config.dataset`; to resume the run, the
+            same again.
+        test_source: images for the test loss beside them; without any there is no test loss.
+
+    Returns:
+        the `TrainingState`, its newest checkpoint written.
+
+    Raises:
+        ConfigError, UserError: what must be put right; what was written before is intact.
+    """
+    started = time.perf_counter()
+    config.check_replicas(strategy.num_replicas_in_sync)
+    read, read_test = _readers(config, source, test_source)
+
+    # The variables, and the checkpoint that may already hold their values.
+    state = TrainingState(config, strategy)
+    checkpoints = RunCheckpoints(state, config)
+    resumed = checkpoints.restore()
+    first_step = int(state.step.numpy())
+    devices = strategy.num_replicas_in_sync
+    say(
+        f"{'Resuming' if resumed else 'Starting'} {config.run_dir} at step {first_step} of "
+        f"{config.num_steps} on {devices} device{'s'[: devices > 1]}"
+    )
+    if first_step >= config.num_steps:
+        say("Nothing left to train; --num_steps sets a later end")
+        return state
+    config.save(config.run_dir / "config.json")
+
+    # The batches of every step from here on.
+    batches = iter(
+        strategy.experimental_distribute_dataset(
+            training_batches(
+                read(),
+                batch_size=config.batch_size,
+                seed=config.seed,
+                start_step=first_step,
+                random_flip=config.random_flip,
+            )
+        )
+    )
+
+    # The compiled step, and what happens between steps.
+    step_fn = TrainingStep(state, _without_slow_xla(config, strategy, say), strategy)
+    writer = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
+    reporter = Reporter(config, step_fn.totals, writer, first_step)
+    hooks = make_hooks(state, config, reporter, checkpoints, read_test)
+
+    requests = []
+    try:
+        with deferred_signals(requests.append):
+            step = first_step
+            while step < config.num_steps:
+                count = _steps_at_once(config, hooks, step)
+                if config.steps_per_execution > 1:
+                    step_fn.run_many(batches, tf.constant(count))
+                else:
+                    step_fn.run(next(batches))
+                if step == first_step:
+                    state.step.numpy()  # waits for the step to end
+                    took = time.perf_counter() - started
+                    reporter.say(f"First step done {took:.1f} s after the start")
+                    reporter.restart_clock(step + count)
+                step += count
+                reporter.advance(count)
+                is_last = step == config.num_steps
+                for hook in hooks:
+                    if hook.is_due(step, is_last):
+                        hook.action(step)
+                if requests:
+                    checkpoints.save()  # the request may have come after this step's hooks
+                    reporter.say(f"{requests[0]}: saved step {step}; the same command resumes")
+                    break
+    finally:
+        reporter.close()
+    return state
+
+
+def _readers(config, source, test_source):
+    """Functions that return the training images and the test images: the second None without any.
+
+    Raises:
+        ConfigError: images of one's own that are not of the network's shape.
+    """
+    for own in (source, test_source):
+        if own is not None and tuple(own.image_shape) != config.image_shape:
+            raise ConfigError(
+                f"{own.name}: images of {_by(own.image_shape)} numbers cannot train a network for "
+                f"{_by(config.image_shape)} (--image_size, --channels)"
+            )
+    of_the_run = functools.partial(run_source, config)
+    read = functools.partial(of_the_run, "train") if source is None else lambda: source
+    if test_source is not None:
+        return read, lambda: test_source
+    return read, functools.partial(of_the_run, "test") if source is None else None
+
+
+def _by(shape):
+    return " x ".join(map(str, shape))
+
+
+def _steps_at_once(config, hooks, step):
+    """How many steps the next call takes: up to the next hook, and no further."""
+    until_hook = min(hook.steps_until(step) for hook in hooks)
+    return min(config.steps_per_execution, until_hook, config.num_steps - step)
+
+
+def _without_slow_xla(config, strategy, say):
+    """The config, without `jit_compile` where XLA would take minutes: that is said."""
+    if not config.jit_compile or compat.XLA_ON_CPU or not is_cpu(strategy):
+        return config
+    say(
+        f"--jit_compile is off: XLA of TensorFlow {tf.__version__} takes over eight minutes to "
+        "compile the network for a CPU"
+    )
+    return dataclasses.replace(config, jit_compile=False)

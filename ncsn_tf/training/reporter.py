@@ -1,0 +1,141 @@
+"""The progress of a run: on the terminal, and as TensorBoard's curves and pictures."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.step import Totals
+
+_MOST_LEVEL_CURVES = 20
+_LEVEL_GROUPS = 10
+
+
+class Reporter:
+    """Progress to the terminal and scalars to TensorBoard.
+
+    A bar on a terminal, plain lines elsewhere.
+
+    Args:
+        config: the run's `Config`.
+        totals: the training step's `Totals`.
+        writer: a `tf.summary` writer.
+        first_step: where this session starts.
+        clock: seconds, for the speed; tests give their own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        totals: Totals,
+        writer: tf.summary.SummaryWriter,
+        first_step: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.config = config
+        self.totals = totals
+        self.writer = writer
+        self.clock = clock
+        self.last = (first_step, clock())
+        self.interactive = sys.stderr.isatty()
+        self.bar = tqdm(
+            total=config.num_steps,
+            initial=first_step,
+            unit="step",
+            disable=not self.interactive,
+            dynamic_ncols=True,
+            smoothing=0.1,
+        )
+
+    def say(self, text: str) -> None:
+        """One line, above the bar if there is one."""
+        if self.interactive:
+            self.bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def advance(self, count: int = 1) -> None:
+        """Move the bar by so many steps."""
+        self.bar.update(count)
+
+    def restart_clock(self, step: int) -> None:
+        """Leave what has happened since the last report (compilation, say) out of the speed."""
+        self.last = (step, self.clock())
+
+    def report(self, step: int) -> None:
+        """Means since the last report."""
+        loss, norm, levels = self.totals.report()
+        now = self.clock()
+        last_step, last_time = self.last
+        speed = (step - last_step) / max(now - last_time, 1e-9)
+        self.last = (step, now)
+        scalars = {"train/loss": loss, "train/gradient_norm": norm}
+        scalars |= level_scalars(levels)
+        if step > last_step:
+            scalars["train/examples_per_second"] = speed * self.config.batch_size
+        self.write(step, scalars)
+        shown = "no finite step" if loss is None else f"{loss:.1f}"
+        self.bar.set_postfix_str(f"loss {shown}")
+        if not self.interactive:
+            remaining = (self.config.num_steps - step) / speed if speed else float("inf")
+            self.say(
+                f"step {step} of {self.config.num_steps}  loss {shown}  {speed:.2f} steps/s  "
+                f"{format_time(remaining)} left"
+            )
+
+    def write(self, step: int, scalars: dict[str, float | None]) -> None:
+        """Points of TensorBoard's curves; None is left out."""
+        with self.writer.as_default(step=step):
+            for name, value in scalars.items():
+                if value is not None:
+                    tf.summary.scalar(name, value)
+
+    def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
+        """A picture for TensorBoard, uint8 [height, width, C]."""
+        with self.writer.as_default(step=step):
+            tf.summary.image(name, picture[None])
+
+    def close(self) -> None:
+        """Leave the terminal, and end TensorBoard's file."""
+        self.bar.close()
+        self.writer.close()
+
+
+def level_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:
+    """A curve for each noise level; of more than 20 levels, ten curves, each the mean of a tenth.
+
+    Args:
+        losses: [L], None for a level that was not seen.
+
+    Example:
+        >>> level_scalars([3.0, None])
+        {'train/loss_level_1': 3.0, 'train/loss_level_2': None}
+    """
+    if len(losses) <= _MOST_LEVEL_CURVES:
+        return {f"train/loss_level_{i}": value for i, value in enumerate(losses, 1)}
+    scalars = {}
+    for part in np.array_split(np.arange(len(losses)), _LEVEL_GROUPS):
+        seen = [losses[i] for i in part if losses[i] is not None]
+        name = f"train/loss_levels_{part[0] + 1:04d}_to_{part[-1] + 1:04d}"
+        scalars[name] = float(np.mean(seen)) if seen else None
+    return scalars
+
+
+def format_time(seconds: float) -> str:
+    """Seconds as 59s, 12m34s or 5h06m.
+
+    Example:
+        >>> format_time(754)
+        '12m34s'
+    """
+    if not np.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"

@@ -1,0 +1,135 @@
+"""Everything that a training run changes: weights, their average, the optimizer, the counters."""
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from ncsn_tf.backend.compat import build_optimizer, raw_variable, raw_variables
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training.optimizers import make_optimizer
+from ncsn_tf.training.run_network import build_network
+
+
+class TrainingState:
+    """The variables of a run.
+
+    Args:
+        config: the run's `Config`.
+        strategy: the distribution strategy under which the weights are created.
+
+    Attributes:
+        network: the network being trained.
+        weights: its weights as one vector.
+        is_flat: whether the optimizer works on that vector, or else on the network's own weights.
+        optimized: the variables that the optimizer works on.
+        evaluation_network: what test loss, samples and export use: the network whose weights are
+            the exponential moving average (after `refresh_average`), or `network` without one.
+        step: int64, training steps done, skipped ones included.
+        bad_steps: int64, skipped steps since the last good one.
+        worst_bad_steps: int64, the longest such row since the run was started or resumed.
+        skipped_steps: int64, all skipped steps of the run.
+    """
+
+    def __init__(self, config: Config, strategy: tf.distribute.Strategy):
+        keras.utils.set_random_seed(config.seed)
+        with strategy.scope():
+            self.network = build_network(config, config.recompute)
+            self.weights = FlatWeights(self.network)
+            self.optimizer, self.is_flat = make_optimizer(config)
+            self.optimized = (
+                [self.weights.weight] if self.is_flat else self.network.trainable_variables
+            )
+            build_optimizer(self.optimizer, self.optimized)
+            self.average = None
+            self.evaluation_network = self.network
+            if config.ema_decay:
+                self.average = FlatWeights(self.network)
+                self.evaluation_network = build_network(config)
+        self.step = tf.Variable(0, dtype=tf.int64, name="step")
+        self.bad_steps = tf.Variable(0, dtype=tf.int64, name="bad_steps")
+        self.worst_bad_steps = tf.Variable(0, dtype=tf.int64, name="worst_bad_steps")
+        self.skipped_steps = tf.Variable(0, dtype=tf.int64, name="skipped_steps")
+        self.weights.copy_from(self.network)
+        if self.average is not None:
+            self.average.copy_from(self.network)
+            self._refresh = tf.function(
+                lambda: self.average.copy_to(self.evaluation_network), autograph=False
+            )
+            self.refresh_average()
+
+    def refresh_average(self) -> None:
+        """Give the evaluation network the current average of the weights."""
+        if self.average is not None:
+            self._refresh()
+
+    def flatten(self) -> None:
+        """Give the flat copies the networks' weights, after those were restored."""
+        self.weights.copy_from(self.network)
+        if self.average is not None:
+            self.average.copy_from(self.evaluation_network)
+
+
+class FlatWeights(keras.layers.Layer):
+    """The trainable weights of a network as one vector [P], in `trainable_variables`' order.
+
+    An element-wise optimizer, the average of the weights and the sum of gradients over replicas
+    then handle one variable instead of hundreds: the same numbers from a hundredth of the graph.
+
+    Args:
+        network: any layer; the vector is zeros until `copy_from`.
+
+    Example:
+        >>> layer = keras.layers.Dense(3)
+        >>> layer.build((None, 2))
+        >>> flat = FlatWeights(layer)
+        >>> tuple(flat.vector.shape)
+        (9,)
+    """
+
+    def __init__(self, network: keras.layers.Layer, **kwargs):
+        super().__init__(**kwargs)
+        size = sum(variable.shape.num_elements() for variable in raw_variables(network))
+        self.weight = self.add_weight(
+            name="weights", shape=(size,), initializer="zeros", dtype="float32"
+        )
+        self.vector = raw_variable(self.weight)
+
+    def flatten(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+        """Tensors of the weights' shapes -> [P]."""
+        return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+
+    def move_towards(self, other: "FlatWeights", fraction: float) -> None:
+        """self + fraction * (other - self): a step of the exponential moving average."""
+        for mine, theirs in zip(copies(self.vector), copies(other.vector), strict=True):
+            # The difference and this: two passes over memory, where assign_add makes three.
+            tf.raw_ops.ResourceApplyGradientDescent(
+                var=mine.handle, alpha=fraction, delta=mine - theirs
+            )
+
+    def copy_from(self, network: keras.layers.Layer) -> None:
+        """Set the vector to a network's weights, each replica from its own copy."""
+        weights = [copies(variable) for variable in raw_variables(network)]
+        for replica, vector in enumerate(copies(self.vector)):
+            vector.assign(self.flatten([weight[replica] for weight in weights]))
+
+    def copy_to(self, network: keras.layers.Layer) -> None:
+        """Set a network's weights to the vector's pieces, each replica from its own copy."""
+        weights = [copies(variable) for variable in raw_variables(network)]
+        for replica, vector in enumerate(copies(self.vector)):
+            with tf.device(vector.device):
+                pieces = split(vector, [weight[replica] for weight in weights])
+                for weight, piece in zip(weights, pieces, strict=True):
+                    weight[replica].assign(piece)
+
+
+def split(vector: tf.Tensor, like: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """The pieces of a vector [P], in the shapes of the tensors in `like`."""
+    sizes = [tensor.shape.num_elements() for tensor in like]
+    pieces = tf.split(vector, sizes)
+    return [tf.reshape(piece, tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
+
+
+def copies(variable: tf.Variable) -> Sequence[tf.Variable]:
+    """Each replica's copy of a variable; of one that is not replicated, itself."""
+    return getattr(variable, "values", (variable,))

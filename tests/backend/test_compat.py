@@ -1,0 +1,55 @@
+"""What differs between the package sets, where it can be seen from outside."""
+
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf.backend.compat import TILES_AT_ONCE, raw_variables, read_weights
+from ncsn_tf.models.networks import NCSN
+from ncsn_tf.models.noisy_classifier import NoisyClassifier
+from ncsn_tf.sampling.guidance import GuidedScore
+
+X = tf.random.stateless_uniform([2, 8, 8, 1], (1, 2))
+LEVELS = tf.constant([0, 2])
+
+
+def loop_reads(score_fn, *inputs):
+    """(what three steps of a loop give, how many variables its body reads)."""
+
+    @tf.function(autograph=False)
+    def run(x):
+        score = read_weights(score_fn)
+        return tf.while_loop(
+            lambda i, _: i < 3, lambda i, x: (i + 1, x + 1e-3 * score(x, LEVELS, *inputs)), (0, x)
+        )[1]
+
+    library = run.get_concrete_function(X).graph.as_graph_def().library.function
+    return run(X).numpy(), sum(n.op == "ReadVariableOp" for f in library for n in f.node_def)
+
+
+def test_a_loop_reads_no_weights():
+    network = NCSN((8, 8, 1), 4, 3)
+    result, reads = loop_reads(network)
+    assert reads == (0 if TILES_AT_ONCE else len(raw_variables(network)))
+    x = X
+    for _ in range(3):
+        x = x + 1e-3 * network(x, LEVELS)
+    np.testing.assert_allclose(result, x, rtol=1e-5, atol=1e-6)
+    # The weights are those of the call, not of the trace.
+    network.end_conv.conv.kernel.assign(tf.zeros_like(network.end_conv.conv.kernel))
+    network.end_conv.conv.bias.assign([0.5])
+    moved, _ = loop_reads(network)
+    np.testing.assert_allclose(moved, X + 1.5e-3, rtol=1e-6)
+
+
+def test_of_a_guided_score_both_networks_are_read():
+    network, classifier = NCSN((8, 8, 1), 4, 3), NoisyClassifier((8, 8, 1), 4, [1.0, 0.1, 0.01], 10)
+    _, reads = loop_reads(GuidedScore(network, classifier), 1)
+    count = len(raw_variables(network)) + len(raw_variables(classifier))
+    assert reads == (0 if TILES_AT_ONCE else count)
+
+
+def test_a_function_is_itself():
+    def score(x, levels):
+        return -x
+
+    assert read_weights(score) is score

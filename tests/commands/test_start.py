@@ -1,0 +1,67 @@
+"""Start of TensorFlow for a command, in processes of their own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ncsn_tf.backend.compat import TILES_AT_ONCE
+
+ROOT = Path(__file__).resolve().parents[2]
+START = """
+import os
+from ncsn_tf.commands import start
+from ncsn_tf.settings.config import Config
+os.sched_getaffinity = lambda _: range(6)
+{}
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+ONEDNN = """
+import os, platform
+platform.machine = lambda: "x86_64"
+from ncsn_tf.commands import start
+from ncsn_tf.settings.config import Config
+start.start_tensorflow = lambda *_: None
+start.start_for_training(Config())
+print(os.environ["TF_ENABLE_ONEDNN_OPTS"])
+"""
+
+
+@pytest.mark.parametrize(
+    "call, environment, threads",
+    [
+        ("start.start_for_training(Config(batch_size=128))", {}, 3),
+        ("start.start_for_training(Config(batch_size=64, num_virtual_devices=2))", {}, 2),
+        ("start.start_for_training(Config(batch_size=4))", {}, 0),
+        ("start.start_for_sampling(64)", {}, 3 if TILES_AT_ONCE else 0),
+        ("start.start_for_sampling(8)", {}, 0),
+        ("start.start_for_sampling(64)", {"TF_NUM_INTRAOP_THREADS": "5"}, 0),
+    ],
+)
+def test_parts_share_the_cores(call, environment, threads):
+    """0 is TensorFlow's own choice: all cores, or the variable's."""
+    done = subprocess.run(
+        [sys.executable, "-c", START.format(call)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+    )
+    assert done.stdout == f"{threads}\n", done.stderr
+
+
+@pytest.mark.parametrize("given, expected", [(None, "1"), ("0", "0")])
+def test_training_uses_onednn_unless_told_otherwise(given, expected):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", ONEDNN],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment | ({} if given is None else {"TF_ENABLE_ONEDNN_OPTS": given}),
+    )
+    assert done.stdout == f"{expected}\n", done.stderr

@@ -1,0 +1,196 @@
+"""Data sets of TensorFlow Datasets: splits, labels, and one line for what goes wrong."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+from source_checks import images, one_line
+
+from ncsn_tf.data import batches as data
+from ncsn_tf.data.sources import load_source
+from ncsn_tf.errors import UserError
+
+REAL_DATA = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds"
+needs_real_data = pytest.mark.skipif(
+    not REAL_DATA.is_dir(), reason="no prepared data in ../shared/data/tfds (from the repository)"
+)
+
+
+class _TinyPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Pictures of 6 x 10 pixels; picture i of a split of n has the red value i, the green n."""
+
+    name = "tiny_pictures"
+    VERSION = tfds.core.Version("1.0.0")
+    sizes = None
+
+    def _info(self):
+        image = tfds.features.Image(shape=(None, None, 3))
+        label = tfds.features.ClassLabel(num_classes=100)
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
+        )
+
+    def _split_generators(self, dl_manager):
+        return {name: self._generate_examples(size) for name, size in self.sizes.items()}
+
+    def _generate_examples(self, size):
+        for index in range(size):
+            image = np.zeros([6, 10, 3], np.uint8)
+            image[..., 0], image[..., 1] = index, size
+            image[:, 7:, 2] = 255
+            yield index, {"image": image, "label": index}
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A function that prepares splits of the given sizes on disk and returns their data_dir."""
+
+    def prepare(**sizes):
+        monkeypatch.setattr(_TinyPictures, "sizes", sizes)
+        tfds.disable_progress_bar()
+        _TinyPictures(data_dir=tmp_path).download_and_prepare()
+        return str(tmp_path)
+
+    return prepare
+
+
+def load_tiny(data_dir, split, **options):
+    options = {"image_size": 6, "channels": 3, **options}
+    return load_source("tiny_pictures", split, data_dir=data_dir, **options)
+
+
+def test_tfds_records_stay_encoded_and_decode_to_the_centred_square(tiny):
+    data_dir = tiny(train=20, test=3)
+    train = load_tiny(data_dir, "train")
+    assert train.records.dtype == tf.string
+    assert train.name == "tiny_pictures"
+    pixels = images(train)
+    np.testing.assert_array_equal(np.sort(pixels[:, 0, 0, 0]), np.arange(20))
+    assert np.all(pixels[..., 1] == 20)
+    np.testing.assert_array_equal(pixels[0, 0, :, 2], [0, 0, 0, 0, 0, 255])  # columns 2 to 7
+    assert np.all(images(load_tiny(data_dir, "test"))[..., 1] == 3)
+    cropped = images(load_tiny(data_dir, "test", image_size=2, crop_size=2))
+    assert not cropped[..., 2].any()
+    grey = images(load_tiny(data_dir, "test", channels=1))
+    np.testing.assert_allclose(
+        grey[0, 0, [0, 5], 0], [0.587 * 3, 0.587 * 3 + 0.114 * 255], atol=1.5
+    )
+
+
+def test_tfds_batches_end_to_end(tiny):
+    source = load_tiny(tiny(train=20, test=3), "train", image_size=4)
+    batches = data.training_batches(source, batch_size=10, seed=0)
+    epoch = np.concatenate(list(batches.take(2).as_numpy_iterator()))
+    np.testing.assert_array_equal(np.sort(np.rint(epoch[:, 0, 0, 0] * 255)), np.arange(20))
+    np.testing.assert_allclose(epoch[..., 1], 20 / 255, rtol=1e-6)
+
+
+def test_tfds_labels_are_those_of_their_images(tiny):
+    data_dir = tiny(train=20, test=3)
+    source = load_tiny(data_dir, "train")
+    assert source.labels.dtype == np.int64
+    np.testing.assert_array_equal(source.labels, images(source)[:, 0, 0, 0])
+    (features,) = pathlib.Path(data_dir).rglob("features.json")
+    features.write_text(features.read_text().replace('"label"', '"number"', 1))
+    assert load_tiny(data_dir, "train").labels is None
+
+
+def test_tfds_without_test_split_uses_validation(tiny):
+    data_dir = tiny(train=5, validation=4)
+    assert load_tiny(data_dir, "train").num_examples == 5
+    assert np.all(images(load_tiny(data_dir, "test"))[..., 1] == 4)
+
+
+def test_tfds_with_train_alone_holds_out_a_twentieth(tiny):
+    data_dir = tiny(train=60)
+    train = images(load_tiny(data_dir, "train"))[:, 0, 0, 0]
+    test = images(load_tiny(data_dir, "test"))[:, 0, 0, 0]
+    assert (len(train), len(test)) == (57, 3)
+    assert set(train) | set(test) == set(range(60))
+
+
+def test_tfds_without_a_picture_feature_is_a_user_error(tiny):
+    data_dir = tiny(train=3)
+    (features,) = pathlib.Path(data_dir).rglob("features.json")
+    features.write_text(features.read_text().replace('"image"', '"picture"', 1))
+    with pytest.raises(UserError) as error:
+        load_tiny(data_dir, "train")
+    message = one_line(error)
+    assert "no 8-bit feature 'image'" in message
+    assert "'label', 'picture'" in message
+
+
+def test_tfds_is_silent(tiny, capfd, caplog):
+    data_dir = tiny(train=3, test=3)
+    capfd.readouterr()
+    caplog.clear()
+    load_tiny(data_dir, "train")
+    assert "".join(capfd.readouterr()) == ""
+    assert caplog.text == ""
+
+
+def test_missing_data_dir_is_a_user_error(tmp_path):
+    missing = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="nowhere"):
+        load_source("mnist", "train", data_dir=missing, image_size=28, channels=1)
+
+
+def test_failed_download_is_one_line_with_the_place_and_the_cause(
+    tmp_path, monkeypatch, capfd, caplog
+):
+    from tensorflow_datasets.core.download import downloader
+
+    retries = downloader.MAX_RETRIES
+    seen = []
+
+    def fail(self, *args, **kwargs):
+        seen.append(downloader.MAX_RETRIES)
+        print("Downloading")
+        logging.warning("a warning from TFDS")
+        raise ConnectionError("no route to host\nand a second line")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(UserError) as error:
+        load_source("cifar10", "train", data_dir=str(tmp_path), image_size=32, channels=3)
+    message = one_line(error)
+    assert "'cifar10'" in message
+    assert str(tmp_path) in message
+    assert message.endswith("could not be downloaded: no route to host")
+    assert seen[0] < retries
+    assert retries == downloader.MAX_RETRIES
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "a warning" not in err + caplog.text
+
+
+def test_damaged_tfds_file_is_a_user_error(tiny):
+    data_dir = tiny(train=20, test=3)
+    (record,) = pathlib.Path(data_dir).rglob("*train.tfrecord*")
+    record.write_bytes(record.read_bytes()[:-20])
+    with pytest.raises(UserError, match="tiny_pictures.*cannot be read"):
+        load_tiny(data_dir, "train")
+
+
+@needs_real_data
+def test_real_mnist():
+    train = load_source("mnist", "train", data_dir=str(REAL_DATA), image_size=28, channels=1)
+    test = load_source("mnist", "test", data_dir=str(REAL_DATA), image_size=28, channels=1)
+    assert (train.num_examples, test.num_examples) == (60_000, 10_000)
+    batches = data.evaluation_batches(test, batch_size=1000, num_batches=10)
+    pixels = np.concatenate(list(batches.as_numpy_iterator()))
+    assert pixels.shape == (10_000, 28, 28, 1)
+    np.testing.assert_allclose(pixels.mean(), 0.13251, atol=1e-4)  # the published mean of the split
+
+
+@needs_real_data
+def test_real_cifar10():
+    options = {"data_dir": str(REAL_DATA), "image_size": 32, "channels": 3}
+    train = load_source("cifar10", "train", **options)
+    assert train.num_examples >= 10_000
+    batches = data.training_batches(train, batch_size=500, seed=0, random_flip=True)
+    pixels = np.concatenate(list(batches.take(20).as_numpy_iterator()))
+    np.testing.assert_allclose(pixels.mean(axis=(0, 1, 2)), [0.4914, 0.4822, 0.4465], atol=0.01)
+    np.testing.assert_allclose(pixels.std(axis=(0, 1, 2)), [0.247, 0.2435, 0.2616], atol=0.01)

@@ -1,0 +1,58 @@
+"""The lines of Python in the README, run as they stand there but for their sizes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+SMALLER = {
+    r"features=\d+": "features=2",
+    r"num_steps=\d+": "num_steps=3",
+    r"num_steps_each=\d+": "num_steps_each=1",
+    r"evaluate\(images\[1600:\]": "evaluate(images[1600:1602]",
+    r"\(32, 32, 3\)": "(8, 8, 3)",
+    r"\[4, 32, 32, 3\]": "[4, 8, 8, 3]",
+}
+
+
+def run(block):
+    """The names that a block defines, with tiny networks and short chains."""
+    for pattern, smaller in SMALLER.items():
+        block = re.sub(pattern, smaller, block)
+    names = {}
+    exec(block, names)
+    return names
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_notebook_trains_samples_evaluates_and_exports(capsys, tmp_path):
+    (block,) = (block for block in BLOCKS if "ncsn_tf.train(" in block)
+    assert len([line for line in block.splitlines() if line]) <= 22
+    names = run(block)
+    assert names["run"].step == 3
+    assert names["drawn"].shape == names["others"].shape == (16, 8, 8, 1)
+    assert names["drawn"].dtype == np.uint8
+    assert not np.array_equal(names["drawn"], names["others"])
+    assert names["score"].shape == (4, 8, 8, 1)
+    said = capsys.readouterr().out
+    assert "bits_per_dim" in said and "test_loss" in said
+    assert (tmp_path / "runs" / "notebook" / "export" / "1" / "saved_model.pb").is_file()
+    # The same call again resumes: here it has nothing left to do.
+    assert run(block[: block.index("drawn =")])["run"].step == 3
+    assert "Nothing left to train" in capsys.readouterr().out
+
+
+def test_losses_and_samplers_are_functions():
+    (block,) = (block for block in BLOCKS if "ncsn_tf.sampling" in block)
+    names = run(block)
+    assert names["loss"].shape == (4,)
+    assert names["samples"].shape == (4, 8, 8, 3)
+    assert np.all(np.isfinite(names["samples"]))

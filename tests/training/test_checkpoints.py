@@ -1,0 +1,319 @@
+"""Checkpoints hold everything, fit only their own run, and say so when they are damaged."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ncsn_tf.backend.compat import KERAS_3, raw_variable
+from ncsn_tf.backend.devices import mirrored_strategy
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.settings.config import Config
+from ncsn_tf.training import checkpoints
+from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.resume import RunCheckpoints
+from ncsn_tf.training.run_network import build_network
+from ncsn_tf.training.state import TrainingState
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_config):
+    """Settings of a run with an average, changed by name."""
+    return lambda **changes: tiny_config(**{"ema_decay": 0.5, **changes})
+
+
+@pytest.fixture(scope="module")
+def strategy():
+    return mirrored_strategy(["CPU:0"])
+
+
+def move(state):
+    """Change everything that a checkpoint holds, as some steps of training would."""
+    generator = np.random.default_rng(int(state.step.numpy()))
+    for _ in range(2):
+        gradient = generator.normal(size=state.weights.vector.shape).astype(np.float32)
+        state.optimizer.apply_gradients([(tf.constant(gradient), state.weights.weight)])
+        state.average.move_towards(state.weights, 0.5)
+    state.weights.copy_to(state.network)
+    state.step.assign_add(7)
+    state.skipped_steps.assign_add(2)
+
+
+def numbers(state):
+    """{what: value} of all that training changes."""
+    variables = {
+        "weights": state.weights.vector,
+        "average": state.average.vector,
+        "step": state.step,
+        "skipped_steps": state.skipped_steps,
+    }
+    for part in ("network", "evaluation_network", "optimizer"):
+        for index, variable in enumerate(getattr(state, part).variables):
+            variables[f"{part}/{index}"] = raw_variable(variable)
+    return {name: variable.numpy() for name, variable in variables.items()}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def score(network):
+    x = np.linspace(0, 1, 3 * 64, dtype=np.float32).reshape(3, 8, 8, 1)
+    return network(x, tf.constant([0, 1, 2])).numpy()
+
+
+@pytest.fixture(scope="module")
+def state(settings, strategy):
+    """A state that is not fresh; the tests do not change it."""
+    state = TrainingState(settings(), strategy)
+    move(state)
+    return state
+
+
+@pytest.fixture(scope="module")
+def fresh(settings, strategy):
+    """A state to restore into."""
+    return TrainingState(settings(seed=99), strategy)
+
+
+@pytest.fixture
+def config(settings, tmp_path):
+    return settings(workdir=str(tmp_path / "run"))
+
+
+@pytest.fixture
+def saved(state, config):
+    """Path of a checkpoint of `state`."""
+    return RunCheckpoints(state, config).save()
+
+
+def test_every_variable_is_in_the_checkpoint(state, saved):
+    """Nothing hides from tf.train.Checkpoint, which does not look into a Keras layer's lists."""
+    stored = {}
+    for name, shape in tf.train.list_variables(saved):
+        part, _, rest = name.partition("/")
+        if rest and part != "_CHECKPOINTABLE_OBJECT_GRAPH":
+            stored.setdefault(part, []).append(tuple(shape))
+    # Optimizers of Keras 3 list what they train among their variables, and those of Keras 2 do not
+    # list their step size.
+    more = state.weights.vector if KERAS_3 else state.optimizer.learning_rate
+    for part, variables in [
+        ("network", state.network.variables),
+        ("average", state.evaluation_network.variables),
+        ("optimizer", [*state.optimizer.variables, more]),
+    ]:
+        shapes = [tuple(variable.shape) for variable in variables]
+        assert sorted(stored.pop(part)) == sorted(shapes), part
+    assert stored == {"step": [()], "skipped_steps": [()], "config": [()], "save_counter": [()]}
+    sizes = [variable.shape.num_elements() for variable in state.network.variables]
+    assert sum(sizes) == state.network.count_params() == state.weights.vector.shape[0]
+
+
+def test_a_checkpoint_restores_everything(state, fresh, saved, config):
+    expected = numbers(state)
+    fresh.step.assign(0)
+    fresh.weights.vector.assign(tf.zeros_like(fresh.weights.vector))
+    fresh.weights.copy_to(fresh.network)
+    assert np.any(score(fresh.network) != score(state.network))
+
+    assert RunCheckpoints(fresh, config).restore()
+    assert_same(expected, numbers(fresh))
+    assert expected["step"] == 7
+    assert expected["skipped_steps"] == 2
+    assert int(fresh.optimizer.iterations.numpy()) == 2
+    assert np.any(expected["average"] != expected["weights"])
+    np.testing.assert_array_equal(score(fresh.network), score(state.network))
+    averaged, expected_average = fresh.evaluation_network, state.evaluation_network
+    np.testing.assert_array_equal(score(averaged), score(expected_average))
+    assert np.any(score(averaged) != score(fresh.network))
+
+
+def test_a_restored_state_trains_on_as_the_first(fresh, strategy, saved, config):
+    first = TrainingState(config, strategy)
+    assert RunCheckpoints(first, config).restore()
+    assert RunCheckpoints(fresh, config).restore()
+    move(first)
+    move(fresh)
+    first.refresh_average()
+    fresh.refresh_average()
+    assert_same(numbers(first), numbers(fresh))
+
+
+def test_nothing_to_restore(fresh, config):
+    before = numbers(fresh)
+    assert not RunCheckpoints(fresh, config).restore()
+    assert_same(before, numbers(fresh))
+
+
+def test_other_settings_are_all_listed(fresh, saved, config):
+    changed = dataclasses.replace(config, learning_rate=0.5, random_flip=True, num_steps=3)
+    before = numbers(fresh)
+    with pytest.raises(ConfigError) as error:
+        RunCheckpoints(fresh, changed).restore()
+    message = str(error.value)
+    assert "\n" not in message
+    assert config.workdir in message
+    assert "--learning_rate: the run has 0.001, the command says 0.5" in message
+    assert "--random_flip: the run has false, the command says true" in message
+    assert "num_steps" not in message
+    assert_same(before, numbers(fresh))
+
+
+def test_settings_of_the_session_may_change_and_are_stored(fresh, saved, config):
+    changed = dataclasses.replace(config, num_steps=3, step_lr=0.25, keep_checkpoints=2)
+    run = RunCheckpoints(fresh, changed)
+    assert run.restore()
+    fresh.step.assign_add(1)
+    assert checkpoints.saved_config(run.save()) == changed
+
+
+def test_the_last_checkpoints_are_kept(state, config):
+    config = dataclasses.replace(config, keep_checkpoints=2)
+    step = int(state.step.numpy())
+    try:
+        run = RunCheckpoints(state, config)
+        for number in (1, 2, 3, 3):
+            state.step.assign(number)
+            run.save()
+        folder = Path(config.workdir) / "checkpoints"
+        steps = [
+            f"step-{number}.{part}"
+            for number in (2, 3)
+            for part in ("data-00000-of-00001", "index")
+        ]
+        assert sorted(os.listdir(folder)) == ["checkpoint", *steps]
+        assert run.save() == checkpoints.latest(config.run_dir) == str(folder / "step-3")
+    finally:
+        state.step.assign(step)
+
+
+def cut(path, share):
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def flip(path, place=None):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if place is None else place] ^= 0xFF
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data, index: cut(data, 0.5),
+        lambda data, index: cut(data, 0.0),
+        lambda data, index: data.unlink(),
+        lambda data, index: flip(data),
+        lambda data, index: cut(index, 0.5),
+        lambda data, index: cut(index, 0.0),
+        lambda data, index: index.write_bytes(b"not a checkpoint, but long enough for one" * 9),
+    ],
+    ids=["half", "empty", "gone", "flipped", "half index", "empty index", "foreign index"],
+)
+def test_a_damaged_checkpoint_is_named_in_one_line(damage, fresh, saved, config):
+    damage(Path(saved + ".data-00000-of-00001"), Path(saved + ".index"))
+    with pytest.raises(UserError) as error:
+        RunCheckpoints(fresh, config).restore()
+    assert not isinstance(error.value, ConfigError)
+    assert f"checkpoint {saved} cannot be read" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_of_a_damaged_checkpoint(state, saved):
+    data = Path(saved + ".data-00000-of-00001")
+    kernel = np.asarray(state.evaluation_network.begin_conv.kernel)
+    flip(data, data.read_bytes().index(kernel.tobytes()))
+    with pytest.raises(UserError, match=re.escape(f"checkpoint {saved} cannot be read")):
+        checkpoints.load_network(saved)
+
+
+def test_a_checkpoint_of_something_else(fresh, config):
+    folder = str(config.run_dir / "checkpoints")
+    other = tf.train.Checkpoint(weight=tf.Variable(1.0))
+    path = tf.train.CheckpointManager(other, folder, 1, checkpoint_name="step").save()
+    for read in (RunCheckpoints(fresh, config).restore, lambda: checkpoints.load_network(path)):
+        with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be read")):
+            read()
+
+
+def test_a_folder_that_cannot_be_written(state, config):
+    config.run_dir.mkdir()
+    (config.run_dir / "checkpoints").write_text("in the way")
+    with pytest.raises(UserError, match="step 7 cannot be written to .*checkpoints") as error:
+        RunCheckpoints(state, config).save()
+    assert "\n" not in str(error.value)
+
+
+def test_weights_alone_cannot_be_resumed(fresh, config):
+    """Nor can the optimizer of the other package set: see test_package_sets.py."""
+    path = checkpoints.save_network(fresh.network, config, step=3)
+    with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be resumed here: ")):
+        RunCheckpoints(fresh, config).restore()
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        checkpoints.latest(tmp_path)
+    with pytest.raises(UserError, match="no run in"):
+        checkpoints.newest_run(tmp_path)
+
+
+def test_newest_run_is_the_one_written_to_last(tmp_path):
+    for age, name in [(30, "a"), (10, "b"), (20, "c")]:
+        state = tmp_path / name / "checkpoints" / "checkpoint"
+        state.parent.mkdir(parents=True)
+        state.touch()
+        os.utime(state, (10_000 - age, 10_000 - age))
+    (tmp_path / "no run").mkdir()
+    assert checkpoints.newest_run(tmp_path) == tmp_path / "b"
+
+
+def test_a_run_is_opened_at_its_newest_checkpoint(state, settings, tmp_path, monkeypatch):
+    """The one that was named, or the newest in runs/."""
+    monkeypatch.chdir(tmp_path)
+    config = settings(workdir=str(Path("runs") / "newest"))
+    path = RunCheckpoints(state, config).save()
+    averaged, plain = open_run(""), open_run("runs/newest", average=False)
+    for run in (averaged, plain):
+        assert (run.run_dir, run.path, run.config, run.step) == (config.run_dir, path, config, 7)
+    assert (averaged.is_average, averaged.weights) == (True, "averaged weights")
+    assert (plain.is_average, plain.weights) == (False, "weights")
+    np.testing.assert_array_equal(score(averaged.network), score(state.evaluation_network))
+    np.testing.assert_array_equal(score(plain.network), score(state.network))
+    assert np.any(score(state.evaluation_network) != score(state.network))
+    with pytest.raises(UserError, match="runs/other holds no checkpoint"):
+        open_run("runs/other")
+
+
+def test_a_network_and_its_average_are_a_run_too(settings, tmp_path):
+    """Of the second generation, whose noise levels are in the settings, not in the checkpoint."""
+    config = settings(model="ncsnv2", workdir=str(tmp_path / "imported"))
+    network, average = build_network(config), build_network(config)
+    checkpoints.save_network(network, config, 5, average)
+    path = checkpoints.latest(config.run_dir)
+    for use_average, expected in [(True, average), (False, network)]:
+        loaded = checkpoints.load_network(path, use_average)
+        network_again, *rest = loaded
+        assert rest == [config, 5, use_average]
+        assert rest == [loaded.config, loaded.step, loaded.is_average]
+        assert network_again is loaded.network
+        np.testing.assert_array_equal(score(loaded.network), score(expected))
+    assert np.any(score(average) != score(network))
+
+
+def test_a_network_alone_is_a_run_too(settings, tmp_path):
+    config = settings(ema_decay=0.0, workdir=str(tmp_path / "imported"))
+    keras.utils.set_random_seed(3)
+    network = build_network(config)
+    assert checkpoints.save_network(network, config, step=41) == checkpoints.latest(config.run_dir)
+    assert Config.load(config.run_dir / "config.json") == config
+    loaded, stored, step, is_average = checkpoints.load_network(checkpoints.latest(config.run_dir))
+    assert (stored, step, is_average) == (config, 41, False)
+    np.testing.assert_array_equal(score(loaded), score(network))

@@ -1,0 +1,67 @@
+"""What the tests of training share: replicas of CPUs, quiet training, the numbers of a run."""
+
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ncsn_tf.backend.devices import mirrored_strategy
+from ncsn_tf.models.layers import ConditionalInstanceNormPlus, Convolution
+from ncsn_tf.training import checkpoints, loop
+
+
+class TinyNetwork(keras.Model):
+    """A score network of five weights, in place of `build_network`'s: compiled in no time."""
+
+    def __init__(self, config, recompute=False):
+        super().__init__()
+        self.begin = Convolution(2)
+        self.begin.build((None, 8, 8, 1))
+        self.norm = ConditionalInstanceNormPlus(config.num_levels)
+        self.norm.build((None, 8, 8, 2))
+        self.end = Convolution(1)
+        self.end.build((None, 8, 8, 2))
+        self.built = True
+
+    def call(self, x, levels):
+        return self.end(tf.nn.elu(self.norm(self.begin(x), levels)))
+
+
+def replicas(count):
+    """A strategy over so many CPUs, of which the tests have two."""
+    return mirrored_strategy([f"CPU:{i}" for i in range(count)])
+
+
+def train(config, strategy=None, **sources):
+    """(state, lines said) of a call of `loop.train`, on one replica unless a strategy is given."""
+    lines = []
+    return loop.train(config, strategy or replicas(1), lines.append, **sources), lines
+
+
+def numbers(run_dir):
+    """{name: value} of everything in a run's newest checkpoint, but for the settings."""
+    reader = tf.train.load_checkpoint(checkpoints.latest(run_dir))
+    names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
+    return {name: reader.get_tensor(name) for name in names if not name.startswith("config")}
+
+
+def assert_same_run(first, second):
+    """The `numbers` of two runs are the same, bit for bit."""
+    assert first.keys() == second.keys()
+    assert first["step/.ATTRIBUTES/VARIABLE_VALUE"] == second["step/.ATTRIBUTES/VARIABLE_VALUE"]
+    different = [name for name in first if np.any(first[name] != second[name])]
+    different = [name for name in different if not name.startswith("save_counter")]
+    assert different == []
+
+
+def cut_back(run_dir, step, copy):
+    """A copy of a run as it would be, had the power failed soon after the checkpoint of `step`."""
+    shutil.copytree(run_dir, copy, ignore=shutil.ignore_patterns("tensorboard"))
+    folder = Path(copy) / "checkpoints"
+    for path in folder.glob("step-*"):
+        if not path.name.startswith(f"step-{step}."):
+            path.unlink()
+    tf.compat.v1.train.update_checkpoint_state(str(folder), str(folder / f"step-{step}"))
+    return Path(copy)
