@@ -68,7 +68,11 @@ def test_what_is_in_the_wheel(built):
         for folder in ("flags", "serving")
         for path in (ROOT / folder).iterdir()
     }
-    others = {"ncsn_tf/py.typed", "ncsn_tf/evaluation/report/template.html"}
+    others = {
+        "ncsn_tf/__init__.pyi",
+        "ncsn_tf/py.typed",
+        "ncsn_tf/evaluation/report/template.html",
+    }
     assert len(shipped) > 15
     assert {entry for entry in names if entry.startswith("ncsn_tf/")} == modules | shipped | others
 

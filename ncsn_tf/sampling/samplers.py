@@ -3,7 +3,8 @@
 A new sampler is a file with its `Chain`, and a line here: the class, which settings its constructor
 takes beside `sigmas` and `denoise`, whether it needs two noise levels and, if it has a step size,
 its default and the range of possible ones. `make_chain` and `step_sizes`, and by them
-all that draws by name, then know it.
+all that draws by name, then know it. (Its name stands in `backend.choices` too, from which --help
+reads it without TensorFlow; a test holds the two together.)
 """
 
 from collections.abc import Callable, Sequence
