@@ -2,6 +2,8 @@
 # make test: style, the direction of imports, and the test suite with the examples of docstrings.
 # make test-slow: the tests that it leaves out.
 # All make .venv from requirements.txt when it is missing; ncsn_tf is in it as it stands here.
+# make soak: train, sample, evaluate, export and serve in turns for MINUTES, and look for growth.
+# make reliability: inject faults into commands, and write the table of docs/reliability.md.
 # make test-addons: what depends on the packages, on those of TensorFlow Addons, in .venv-addons.
 # make requirements: requirements*.txt from pyproject.toml.
 
@@ -15,11 +17,13 @@ SUPPORTED_ADDONS := import ensurepip, sys; sys.exit(not (3, 10) <= sys.version_i
 PYTHON_ADDONS ?= $(shell for p in $(CANDIDATES_ADDONS); do \
 	$$p -c '$(SUPPORTED_ADDONS)' 2>/dev/null && echo $$p && break; done)
 BIN_ADDONS := .venv-addons/bin
-# Networks, training, export, optimizers, and what the two package sets exchange.
-TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/test_pytorch.py tests/backend \
-	tests/models tests/training tests/serving/test_export.py
+# Where Keras or TensorFlow itself differ: layers, networks, optimizers, the step, checkpoints, export,
+# and what the two package sets exchange.
+TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/backend/test_compat.py \
+	tests/models/test_layers.py tests/models/test_networks.py tests/serving/test_export.py \
+	$(addprefix tests/training/test_,checkpoints.py loop.py optimizers.py state.py step.py)
 
-.PHONY: demo test test-slow test-addons requirements format clean
+.PHONY: demo test test-slow soak reliability test-addons requirements format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --dataset=digits --workdir=demo/run
@@ -35,6 +39,17 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
+
+MINUTES ?= 30
+soak reliability: export PYTHONPATH := .:tests:tests/training:tests/serving:tests/faults
+soak reliability: export TF_CPP_MIN_LOG_LEVEL := 2
+soak reliability: export CUDA_VISIBLE_DEVICES :=
+
+soak: .venv/installed
+	$(BIN)/python tests/faults/soak.py $(MINUTES)
+
+reliability: .venv/installed
+	$(BIN)/python tests/faults/table.py
 
 # Where .venv exists too, each set also reads what the other one wrote.
 test-addons: .venv-addons/installed

@@ -1,6 +1,11 @@
 """Noise-conditional score networks in TensorFlow."""
 
 import importlib
+import os
+import sys
+
+if "keras" not in sys.modules:  # where it is, `backend.compat` looks at what it was given
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 __version__ = "0.1.0"
 

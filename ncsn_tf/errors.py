@@ -1,4 +1,7 @@
-"""Mistakes that a person can put right: each is shown as one line, without a traceback."""
+"""Mistakes that a person can put right, and warnings: each is one line, without a traceback."""
+
+import contextlib
+import sys
 
 
 class UserError(Exception):
@@ -7,3 +10,32 @@ class UserError(Exception):
 
 class ConfigError(UserError, ValueError):
     """A flag or setting that cannot be used; a command ends with exit code 2."""
+
+
+def warn(message: str) -> None:
+    """Tell the user, on stderr, of something that is left out or amiss: one line, always shown.
+
+    What is meant for the user goes this way and not through a logger, which may be silenced.
+    """
+    inform(f"warning: {message}")
+
+
+def inform(message: str) -> None:
+    """Tell the user something, on stderr: one line, always shown.
+
+    Names of files may be in it: see `plain`.
+    """
+    if sys.stderr is not None:  # None where the program was started with stderr closed
+        with contextlib.suppress(OSError):
+            print(plain(message), file=sys.stderr, flush=True)
+
+
+def plain(message: str) -> str:
+    """A message as one line that steers no terminal: other characters than text are escaped.
+
+    Example:
+        >>> print(plain("a name\\x1b[2J of two\\nlines"))
+        a name\\x1b[2J of two lines
+    """
+    line = " ".join(message.splitlines())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)

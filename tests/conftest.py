@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fork_server import ForkServer
 
 
 @functools.cache
@@ -50,6 +51,13 @@ def golden_params():
 def golden_network():
     """name -> the network with the weights of a golden file; shared, not to be changed."""
     return _load_network
+
+
+@pytest.fixture(scope="session")
+def command_server():
+    """Runs commands as processes, TensorFlow imported once for all: see `fork_server`."""
+    with ForkServer() as server:
+        yield server
 
 
 TINY = {

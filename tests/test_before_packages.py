@@ -55,6 +55,7 @@ def assert_same_images(images, expected):
     assert np.abs(images.astype(int) - expected.astype(int)).max() <= 1
 
 
+@pytest.mark.slow
 def test_its_checkpoint_draws_its_images():
     assert len(np.unique(kept("images"))) > 50
     assert_same_images(drawn("--workdir=run"), kept("images"))

@@ -18,7 +18,7 @@ ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in MODULES} - {"__ma
 WITHOUT_TENSORFLOW = [
     "backend/choices.py",
     "errors.py",
-    "files.py",
+    "files",
     *("settings", "commands"),
     *(f"serving/{name}.py" for name in ("__init__", "client", "contract")),
     *("serving/transport.py", "serving/transport_grpc.py", "serving/transport_rest.py"),

@@ -225,7 +225,8 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param("ncsn", marks=pytest.mark.slow), "ncsnv2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_estimates_of_a_network_agree_with_its_jacobian(name):
     network = NETWORKS[name]()
     x = tf.constant(np.random.default_rng(0).uniform(size=[2, 4, 4, 1]), tf.float32)

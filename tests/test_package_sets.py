@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 from tqdm import tqdm
 
+from ncsn_tf.backend.compat import KERAS_3
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.generation.checkpoint_origin import open_checkpoint
 from ncsn_tf.serving.export_origin import Export, newest_export
@@ -37,7 +38,13 @@ def largest_difference(images, others):
     return np.abs(images.astype(int) - others.astype(int)).max()
 
 
-@pytest.fixture(params=["default", "addons"])
+def written_by(package_set):
+    """A parameter: what the set that runs here wrote itself is read in the slow tests."""
+    is_own = (package_set == "default") == KERAS_3
+    return pytest.param(package_set, marks=pytest.mark.slow if is_own else ())
+
+
+@pytest.fixture(params=[written_by("default"), written_by("addons")])
 def kept(request, tmp_path):
     """(a copy of the run that a package set wrote, the images that it drew)."""
     run_dir = tmp_path / "run"

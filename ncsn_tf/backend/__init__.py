@@ -5,6 +5,8 @@
 * `devices`: devices and the strategy over them
 * `tiles`: the parts in which a batch is computed
 * `quiet`: TensorFlow's lines on stderr, held back
+* `signals`: an end that was asked for, by Ctrl-C, SIGTERM or SIGHUP; without TensorFlow
+* `pace`: how much work one call of TensorFlow takes
 * `choices`: names and limits that settings and library both keep to; without TensorFlow
 
 Imports `errors` alone; everything may import it, settings only `choices`.

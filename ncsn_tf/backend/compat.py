@@ -5,14 +5,36 @@ The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addon
 """
 
 import functools
+import itertools
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry
+
+from ncsn_tf.errors import ConfigError
 
 KERAS_3 = int(keras.__version__.split(".")[0]) >= 3
+
+# Commands choose these themselves; in a notebook, Keras may have been imported with others.
+_KERAS = {"backend": "tensorflow", "floatx": "float32", "image_data_format": "channels_last"}
+
+
+def _check_keras():
+    """Raise a ConfigError where Keras is set to what the networks are not written for."""
+    for name, value in _KERAS.items():
+        found = getattr(keras.backend, name)()
+        if found != value:
+            raise ConfigError(
+                f"Keras was imported with {name}={found}, and ncsn_tf needs {value}: see "
+                "~/.keras/keras.json, and import ncsn_tf before keras"
+            )
+
+
+_check_keras()
 
 # add_weight renamed the switch that keeps a weight in float32 under a mixed policy.
 KEEP_FLOAT32 = {"autocast": False} if KERAS_3 else {"experimental_autocast": False}
@@ -104,6 +126,50 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
             return score_fn(*inputs)
 
     return score
+
+
+def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
+    """`tf.custom_gradient`, whose gradients live as long as the graph in which they are traced.
+
+    TensorFlow registers a gradient under a new name at each trace, for as long as the process runs,
+    and keeps with it the tensors that it needs, and so the whole graph.
+
+    Args:
+        function: tensors -> (result, function from its gradient to those of the tensors).
+
+    Example:
+        >>> halved = custom_gradient(lambda x: (x, lambda upstream: upstream / 2))
+        >>> x = tf.constant(3.0)
+        >>> with tf.GradientTape() as tape:
+        ...     tape.watch(x)
+        ...     y = halved(x)
+        >>> float(tape.gradient(y, x))
+        0.5
+    """
+    decorated = tf.custom_gradient(function)
+
+    @functools.wraps(function)
+    def call(*tensors):
+        if tf.executing_eagerly():
+            return decorated(*tensors)
+        registered = gradient_registry._registry  # {name: {"type": function, ...}}, in order
+        before = len(registered)
+        result = decorated(*tensors)
+        for name in list(itertools.islice(registered, before, None)):
+            _keep_in(tf.compat.v1.get_default_graph(), registered[name])
+        return result
+
+    return call
+
+
+def _keep_in(graph, entry):
+    """Have a graph keep a gradient, in place of the registry."""
+    if not hasattr(graph, "_ncsn_gradients"):
+        graph._ncsn_gradients = []
+    kept = graph._ncsn_gradients
+    kept.append(entry["type"])
+    index, graph_of = len(kept) - 1, weakref.ref(graph)
+    entry["type"] = lambda op, *upstream: graph_of()._ncsn_gradients[index](op, *upstream)
 
 
 def build_optimizer(

@@ -1,6 +1,8 @@
 """The commands of `ncsn`: their flags and a `main` each, one file a command.
 
 console             which command it is, its errors as one line, its exit code
+ambient             streams, environment and folder that a command finds when it starts
+failures            what it says where memory is short or a file is denied
 start               starts TensorFlow, with the devices that a command's work wants
 condition_options   flags of conditional sampling
 

@@ -1,13 +1,12 @@
 """`ncsn classifier`: trains a classifier of noisy images, with which one class is drawn."""
 
 import dataclasses
-from pathlib import Path
 
 from tqdm import tqdm
 
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.files import check_place
+from ncsn_tf.files import check_place, require_ending, user_path
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option
 
@@ -22,17 +21,21 @@ Train a classifier on the images of a run's data set, perturbed over the run's n
 class ClassifierOptions:
     """The flags of `ncsn classifier`."""
 
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     dataset: str = option(
         "", "images with labels: a TFDS name, or digits; empty is the run's", "source"
     )
-    data_dir: str = option("", "where TFDS keeps its data; empty is the run's", "source")
-    out: str = option("", "file to write; empty is classifier.npz in the run's folder", "output")
-    features: int = option(32, "channels of the first stage", "classifier", least=2)
-    num_steps: int = option(2000, "training steps", "classifier", least=1)
-    batch_size: int = option(128, "images a step", "classifier", least=1)
+    data_dir: str = option("", "where TFDS keeps its data; empty is the run's", "source", path=True)
+    out: str = option(
+        "", "file to write; empty is classifier.npz in the run's folder", "output", path=True
+    )
+    features: int = option(32, "channels of the first stage", "classifier", least=2, below=2**14)
+    num_steps: int = option(2000, "training steps", "classifier", least=1, below=2**62)
+    batch_size: int = option(128, "images a step", "classifier", least=1, below=2**20)
     learning_rate: float = option(1e-3, "Adam's step size", "classifier", above=0)
-    seed: int = option(0, "seed of weights, data order and noise", "classifier", least=0)
+    seed: int = option(
+        0, "seed of weights, data order and noise", "classifier", least=0, below=2**31
+    )
 
 
 def main(argv: list[str]) -> None:
@@ -44,9 +47,10 @@ def main(argv: list[str]) -> None:
     from ncsn_tf.training.objective import objective_of
 
     run_dir = checkpoints.find_run(options.workdir)
-    out = Path(options.out).expanduser() if options.out else run_dir / "classifier.npz"
+    out = user_path(options.out) if options.out else run_dir / "classifier.npz"
     check_place(out)
-    config = checkpoints.saved_config(checkpoints.latest(run_dir))
+    require_ending(out, [".npz"])
+    config = checkpoints.open_config(run_dir)
     if config.image_size < 8:
         raise ConfigError(
             f"a classifier needs images of 8 pixels at least, not {config.image_size}"

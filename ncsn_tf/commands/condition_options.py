@@ -15,24 +15,34 @@ class ConditionOptions:
 
     # `X | None`, which the flag parser reads, and not `X | None`.
     inpaint: str | None = option(
-        None, "fill part of this picture, or of a folder or .npz of them", "condition"
+        None, "fill part of this picture, or of a folder or .npz of them", "condition", path=True
     )
     mask: str = option(
-        "right", f"part to fill: {'|'.join(MASKS)}, or a picture, white to be filled", "condition"
+        "right",
+        f"part to fill: {'|'.join(MASKS)}, or a picture, white to be filled",
+        "condition",
+        path=True,
     )
     colorize: str | None = option(
         None,
         "colour a picture, a folder or .npz; grey is (R + G + B) / 3",
         "condition",
+        path=True,
     )
-    super_resolve: str | None = option(None, "enlarge this picture, a folder or .npz", "condition")
-    factor: int = option(4, "how much --super_resolve enlarges", "condition", least=2)
+    super_resolve: str | None = option(
+        None, "enlarge this picture, a folder or .npz", "condition", path=True
+    )
+    factor: int = option(4, "how much --super_resolve enlarges", "condition", least=2, below=2**14)
     resize: bool = option(False, "crop and resize pictures of another size", "condition")
     classifier: str | None = option(
-        None, "draw one class, by a file of ncsn classifier", "condition"
+        None, "draw one class, by a file of ncsn classifier", "condition", path=True
     )
-    label: int | None = option(None, "the class that --classifier draws", "condition", least=0)
-    classifier_scale: float = option(1.0, "weight of the classifier", "condition", least=0)
+    label: int | None = option(
+        None, "the class that --classifier draws", "condition", least=0, below=2**31
+    )
+    classifier_scale: float = option(
+        1.0, "weight of the classifier", "condition", least=0, below=1e6
+    )
     interpolate: str | None = option(
         None, "from the image of seed A to the noise of seed B: A,B", "condition"
     )

@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 import ncsn_tf
-from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.backend import signals
+from ncsn_tf.commands import ambient, failures
+from ncsn_tf.errors import ConfigError, UserError, plain
 
 # Name -> (module in this package, what the command does). What `ncsn` can do, in one table.
 COMMANDS = {
@@ -50,8 +52,7 @@ def run_named(argv: Sequence[str]) -> None:
     elif name == "--version":
         print(f"ncsn {ncsn_tf.__version__}")
     elif name in COMMANDS:
-        command = importlib.import_module(f"ncsn_tf.commands.{COMMANDS[name][0]}")
-        command.main([f"{program} {name}", *args[1:]])
+        command(name)([f"{program} {name}", *args[1:]])
     else:
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
@@ -65,45 +66,72 @@ def _list_of_commands(program):
     return "\n".join([usage, "", *lines, "", f"{program} COMMAND --help lists a command's flags."])
 
 
+def command(name: str) -> Callable[[Sequence[str]], None]:
+    """A command's `main`, imported when it is called: signals end that import in one line too."""
+
+    def main(argv: Sequence[str]) -> None:
+        importlib.import_module(f"ncsn_tf.commands.{COMMANDS[name][0]}").main(argv)
+
+    main.__module__ = f"ncsn_tf.commands.{COMMANDS[name][0]}"  # for `failures.command_of`
+    return main
+
+
 def run_command(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> None:
     """Run `main(argv)` as a program and exit: 0, or 1 for a UserError, 2 for a ConfigError.
 
-    An error of the user's is one line on stderr; any other exception keeps its traceback.
+    An error of the user's is one line on stderr; any other exception keeps its traceback. A signal
+    that asks for an end is one line too: see `backend.signals`.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
+    ambient.settle()
+    argv = sys.argv if argv is None else argv
     try:
-        code = _exit_code(main, sys.argv if argv is None else argv)
+        with signals.watched():
+            code = _exit_code(main, argv)
         sys.stdout.flush()
-    except BrokenPipeError:
-        if not _stdout_is_broken():
+    except OSError:
+        code = _code_of_lost_stdout()
+        if not code:
             raise
-        code = 141  # as a program that SIGPIPE ended
     sys.exit(code)
 
 
 def _exit_code(main, argv):
     try:
+        ambient.check(argv)
         main(argv)
     except UserError as error:
         return _complain(f"error: {error}", 2 if isinstance(error, ConfigError) else 1)
-    except KeyboardInterrupt:
+    except signals.Interrupted as end:
+        return _complain(end.line, end.code)
+    except KeyboardInterrupt:  # of a command that does not run in the main thread
         return _complain("interrupted", 130)
     except SystemExit as request:
         return request.code
+    except Exception as error:
+        line = failures.explanation(error, failures.command_of(main, argv))
+        if line is None:
+            raise
+        return _complain(f"error: {line}", 1)
     return 0
 
 
 def _complain(message, code):
     with contextlib.suppress(OSError):
-        print(" ".join(message.splitlines()), file=sys.stderr, flush=True)
+        print(plain(message), file=sys.stderr, flush=True)
     return code
 
 
-def _stdout_is_broken():
-    """Whether stdout's reader has gone; if so, stdout is closed off for Python's own last flush."""
+def _code_of_lost_stdout():
+    """The exit code where stdout cannot be written: 141 where its reader has gone; 0 where it can.
+
+    It is closed off then, for Python's own last flush.
+    """
     try:
         print(flush=True)
+        return 0
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        code = 141  # as a program that SIGPIPE ended
+    except OSError as error:
+        code = _complain(f"error: stdout cannot be written: {error.strerror}", 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -23,15 +23,15 @@ class EvaluateOptions:
 
     bits_per_dim: bool = option(False, "likelihood, an upper bound on bits/dim", "what")
     test_loss: bool = option(False, "mean loss, as training reports it", "what")
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     split: str = option("test", "of the run's data set", "data", choices=("test", "train"))
     num_images: int = option(
-        0, "the first of a fixed shuffled order; 0 is all of them", "data", least=0
+        0, "the first of a fixed shuffled order; 0 is all of them", "data", least=0, below=2**31
     )
-    data_dir: str = option("", "where the data are; empty is the run's", "data")
+    data_dir: str = option("", "where the data are; empty is the run's", "data", path=True)
     batch_size: int = option(
-        64, "images between two savings; changes no result", "likelihood", least=1
+        64, "images between two savings; changes no result", "likelihood", least=1, below=2**20
     )
     divergence: str = option(
         "rademacher",
@@ -39,16 +39,19 @@ class EvaluateOptions:
         "likelihood",
         choices=DIVERGENCES,
     )
-    num_probes: int = option(1, "probes an image", "likelihood", least=1)
+    num_probes: int = option(1, "probes an image", "likelihood", least=1, below=2**16)
     num_dequantizations: int = option(
-        1, "times each image is dequantised and measured", "likelihood", least=1
+        1, "times each image is dequantised and measured", "likelihood", least=1, below=2**16
     )
     ode_tolerance: float = option(
         1e-4, "relative and absolute tolerance of the ODE", "likelihood", above=0
     )
     seed: int = option(0, "image i has seed + i: probes, dequantisation", "likelihood", least=0)
     out: str = option(
-        "", "file; empty is <workdir>/evaluation/bits_per_dim.json, beside it .npz", "likelihood"
+        "",
+        "file; empty is <workdir>/evaluation/bits_per_dim.json, beside it .npz",
+        "likelihood",
+        path=True,
     )
 
     def validate(self) -> None:

@@ -24,24 +24,25 @@ Versions are numbered: each export is a new folder in <workdir>/export."""
 class ExportOptions(ChainOptions):
     """The flags of `ncsn export`."""
 
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     max_steps_each: int = option(
         0,
         "most steps a level that a request may ask for; 0 is ten times the chain's",
         "serving",
         least=0,
+        below=2**31,
     )
     conditional: bool = option(
         False, "also inpaint, colorize, super_resolve, interpolate: a larger export", "serving"
     )
-    factor: int = option(4, "how much super_resolve enlarges", "serving", least=2)
+    factor: int = option(4, "how much super_resolve enlarges", "serving", least=2, below=2**14)
     classifier: str = option(
-        "", "with --conditional, also sample_class by this file's classifier", "serving"
+        "", "with --conditional, also sample_class by this file's classifier", "serving", path=True
     )
-    classifier_scale: float = option(1.0, "weight of the classifier", "serving", least=0)
+    classifier_scale: float = option(1.0, "weight of the classifier", "serving", least=0, below=1e6)
     max_batch_size: int = option(
-        32, "most images that a server merges into one run", "serving", least=1
+        32, "most images that a server merges into one run", "serving", least=1, below=16_385
     )
 
     def validate(self) -> None:

@@ -1,11 +1,12 @@
 """`ncsn import`: a checkpoint of the reference PyTorch programs becomes a run."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.files import user_path
 from ncsn_tf.settings.flags import is_given, is_help, parse_config
 from ncsn_tf.settings.options import show
 
@@ -47,9 +48,11 @@ def main(argv: Sequence[str]) -> None:
     files = [arg for arg in argv[1:] if not arg.startswith("-")]
     if len(files) != 2:
         raise ConfigError(f"{argv[0]} needs CHECKPOINT.pth and OUT; see --help")
-    source, out = files
+    source, out = map(user_path, files)
     flags = [arg for arg in argv[1:] if arg.startswith("-")]
-    if Path(out).exists() and any(Path(out).iterdir()):
+    if os.path.lexists(out) and not out.is_dir():
+        raise UserError(f"{out} is not a folder: name a new one")
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} exists and is not empty: name a new folder")
     start_tensorflow()
     from ncsn_tf.pytorch import network_settings, read_checkpoint

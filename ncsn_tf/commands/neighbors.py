@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ncsn_tf.backend.choices import SPACES
 from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.data.images import PICTURES
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.files import require_ending, user_path
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
 
@@ -24,27 +26,37 @@ samples, distances, indices (places in the training split) and mirrored."""
 class NeighborOptions:
     """The flags of `ncsn neighbors`."""
 
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     average: bool = option(True, "the averaged weights, where the run has them", "source")
-    samples: str = option("", "an .npz of ncsn sample; empty draws samples now", "source")
-    data_dir: str = option("", "where the data are; empty is the run's --data_dir", "source")
-    num_samples: int = option(10, "samples to look at, the first ones of a file", "search", least=1)
+    samples: str = option(
+        "", "an .npz of ncsn sample; empty draws samples now", "source", path=True
+    )
+    data_dir: str = option(
+        "", "where the data are; empty is the run's --data_dir", "source", path=True
+    )
+    num_samples: int = option(
+        10, "samples to look at, the first ones of a file", "search", least=1, below=10_000_001
+    )
     seed: int = option(
         0, "seed of the first drawn sample; sample i has seed + i", "search", least=0, below=2**62
     )
-    num_neighbors: int = option(8, "neighbours of each sample", "search", least=1)
+    num_neighbors: int = option(8, "neighbours of each sample", "search", least=1, below=2**16)
     space: str = option(
         "pixels",
         "what is compared: pixel values, or features of the network",
         "search",
         choices=SPACES,
     )
-    out: str = option("neighbors.png", "the picture; the .npz has the same name", "output")
+    out: str = option(
+        "neighbors.png",
+        "the picture, .png or .jpg; the .npz has the same name",
+        "output",
+        path=True,
+    )
 
     def __post_init__(self):
         out = Path(self.out)
-        if out.suffix != ".png":
-            raise ConfigError(f"{show('out', self.out)} must end with .png")
+        require_ending(show("out", self.out), PICTURES)
         if self.samples and _same(self.samples, out.with_suffix(".npz")):
             raise ConfigError(f"{show('out', self.out)} would replace {self.samples}")
 
@@ -59,4 +71,4 @@ def main(argv: list[str]) -> None:
 
 
 def _same(first, second):
-    return Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
+    return user_path(first).resolve() == user_path(second).resolve()

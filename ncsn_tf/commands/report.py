@@ -20,11 +20,15 @@ nearest to samples, scores. The page is one file, which loads nothing from elsew
 class ReportOptions:
     """The flags of `ncsn report`."""
 
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     average: bool = option(True, "the averaged weights, where the run has them", "source")
-    data_dir: str = option("", "where the data are; empty is the run's --data_dir", "source")
+    data_dir: str = option(
+        "", "where the data are; empty is the run's --data_dir", "source", path=True
+    )
     chain: bool = option(True, "draw a chain and show it as a movie", "contents")
-    chain_file: str = option("", "a GIF to show instead, of ncsn sample --movie", "contents")
+    chain_file: str = option(
+        "", "a GIF or WebP to show instead, of ncsn sample --movie", "contents", path=True
+    )
     neighbors: bool = option(True, "draw samples, find their nearest training images", "contents")
     space: str = option(
         "pixels",
@@ -33,7 +37,9 @@ class ReportOptions:
         choices=SPACES,
     )
     scores: bool = option(True, "show scores and one denoising step of a test image", "contents")
-    out: str = option("", "the page; empty is report.html in the run's folder", "output")
+    out: str = option(
+        "", "the page, a .html; empty is report.html in the run's folder", "output", path=True
+    )
 
 
 def main(argv: list[str]) -> None:

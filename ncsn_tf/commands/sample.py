@@ -8,6 +8,7 @@ import numpy as np
 from ncsn_tf.commands.condition_options import MODES, ConditionOptions
 from ncsn_tf.commands.start import start_for_sampling
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.files import user_path
 from ncsn_tf.generation import check_places, write_samples
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.serving.transport import Address
@@ -50,9 +51,13 @@ _ONLY_SERVERS = ("model", "model_version", "deadline", "retries", "backoff", "in
 class SampleOptions(ConditionOptions, ChainOptions):
     """The flags of sample.py."""
 
-    workdir: str = option("", "the run; empty is the newest in runs/", "source")
+    workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     saved_model: str = option(
-        "", "draw from an export: alone the run's newest, else this folder", "source", bare=_NEWEST
+        "",
+        "draw from an export: alone the run's newest, else this folder",
+        "source",
+        bare=_NEWEST,
+        path=True,
     )
     server: str = option(
         "", "draw from TensorFlow Serving: host:port (gRPC), http://host:port (REST)", "source"
@@ -63,30 +68,42 @@ class SampleOptions(ConditionOptions, ChainOptions):
         f"images to draw [{_NUM_SAMPLES}, or one for each picture if more]",
         "samples",
         least=1,
+        below=10_000_001,
     )
     batch_size: int = option(
-        64, "images at a time, or in a request; changes no image", "samples", least=1
+        64, "images at a time, or in a request; changes no image", "samples", least=1, below=2**20
     )
     seed: int = option(0, "seed of the first image; image i has seed + i", "samples")
-    out: str = option("", "file or folder; empty is samples.png, samples/ or samples.npz", "output")
+    out: str = option(
+        "",
+        "file or folder (of a grid: .png or .jpg); empty is samples.png, samples/, samples.npz",
+        "output",
+        path=True,
+    )
     format: str = option(
         "grid",
         "one grid, single PNGs, or arrays (images, seeds)",
         "output",
         choices=("grid", "png", "npz"),
     )
-    movie: str = option("", "also write the chain of the first images as GIF", "output")
+    movie: str = option(
+        "", "also write the chain of the first images: a .gif or .webp", "output", path=True
+    )
     model: str = option("ncsn", "name of the model on the server", "server")
     model_version: int = option(0, "its version; 0 is the newest", "server", least=0, below=2**63)
     deadline: float = option(
         600.0, "seconds for a request, or for a model to load", "server", above=0, below=1e8
     )
-    retries: int = option(3, "repetitions of a request that may yet succeed", "server", least=0)
-    backoff: float = option(
-        1.0, "seconds before the first repetition; doubles each time", "server", least=0
+    retries: int = option(
+        3, "repetitions of a request that may yet succeed", "server", least=0, below=101
     )
-    in_flight: int = option(4, "requests at the same time", "server", least=1)
-    num_virtual_devices: int = option(0, "virtual CPU devices; 0 leaves it whole", "run", least=0)
+    backoff: float = option(
+        1.0, "seconds before the first repetition; doubles each time", "server", least=0, below=1e6
+    )
+    in_flight: int = option(4, "requests at the same time", "server", least=1, below=1025)
+    num_virtual_devices: int = option(
+        0, "virtual CPU devices; 0 leaves it whole", "run", least=0, below=257
+    )
 
     def validate(self) -> None:
         """Raise a ConfigError for flags that contradict each other."""
@@ -130,7 +147,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
     @property
     def target(self) -> Path:
         """Where the samples go."""
-        return Path(self.out or _DEFAULT_OUT[self.format]).expanduser()
+        return user_path(self.out or _DEFAULT_OUT[self.format])
 
 
 def main(argv: list[str]) -> None:

@@ -2,11 +2,10 @@
 
 import dataclasses
 import shlex
-from pathlib import Path
 
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.files import write_atomically
+from ncsn_tf.files import user_path, write_atomically
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
 
@@ -22,26 +21,34 @@ class ScheduleOptions:
     """The flags of `ncsn schedule`; those without a default have the data set's."""
 
     dataset: str = option("cifar10", "a TFDS name, digits, or image_folder", "data")
-    data_dir: str = option("", "where TFDS keeps its data, or image_folder's folder", "data")
-    image_size: int | None = option(None, "side of the square images, in pixels", "data", least=4)
+    data_dir: str = option(
+        "", "where TFDS keeps its data, or image_folder's folder", "data", path=True
+    )
+    image_size: int | None = option(
+        None, "side of the square images, in pixels", "data", least=4, below=2**14
+    )
     channels: int | None = option(None, "1 for grey, 3 for colour", "data", choices=(1, 3))
     crop_size: int | None = option(
-        None, "centre crop before resizing, in pixels; 0 is none", "data", least=0
+        None, "centre crop before resizing, in pixels; 0 is none", "data", least=0, below=2**16
     )
     num_images: int = option(
-        0, "images to measure; 0 is all, or as many as fit 1 GiB", "data", least=0
+        0, "images to measure; 0 is all, or as many as fit 1 GiB", "data", least=0, below=2**31
     )
     sigma_end: float = option(0.01, "smallest noise level", "schedule", above=0)
     num_steps_each: int | None = option(
-        None, "Langevin steps a level; empty is 5 up to 64 pixels, else 3", "schedule", least=1
+        None,
+        "Langevin steps a level; empty is 5 up to 64 pixels, else 3",
+        "schedule",
+        least=1,
+        below=2**31,
     )
-    write: str = option("", "also write the flags to this file", "output")
+    write: str = option("", "also write the flags to this file", "output", path=True)
     overwrite: bool = option(False, "replace the file of --write if it exists", "output")
 
 
 def main(argv: list[str]) -> None:
     options = parse_options(argv, ScheduleOptions, SUMMARY)
-    target = Path(options.write).expanduser() if options.write else None
+    target = user_path(options.write) if options.write else None
     if target is not None and target.exists() and not options.overwrite:
         raise ConfigError(f"{show('write', options.write)} exists: another name, or --overwrite")
     start_tensorflow()

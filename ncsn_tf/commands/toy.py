@@ -18,9 +18,13 @@ in the plane. Writes scores.png, langevin.png and annealed_langevin.png, prints 
 class ToyOptions:
     """The flags of `ncsn toy`."""
 
-    out: str = option("toy", "folder of the pictures", "output")
-    num_steps: int = option(10_000, "training steps of the score network", "experiment", least=1)
-    num_samples: int = option(1280, "chains, and points in a picture", "experiment", least=1)
+    out: str = option("toy", "folder of the pictures", "output", path=True)
+    num_steps: int = option(
+        10_000, "training steps of the score network", "experiment", least=1, below=2**62
+    )
+    num_samples: int = option(
+        1280, "chains, and points in a picture", "experiment", least=1, below=10_000_001
+    )
     seed: int = option(0, "seed of everything", "experiment", least=0, below=2**31)
 
 

@@ -4,9 +4,13 @@ Example i of training step k has the global position n = k * batch_size + i. It 
 n // N, at place n % N of that epoch's permutation of the N examples. Nothing is carried from one
 step to the next, so that a resumed run starts at any step at once, and sees what an uninterrupted
 run would have seen.
+
+An encoded example that cannot be decoded has its place too, which depends on nothing but the data:
+in training the next one that can be decoded stands in for it, and finite passes go without it.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +60,7 @@ def training_batches(
     def batch(step):
         positions = _positions(step, batch_size)
         indices = _shuffled(positions, source.num_examples, seed)
-        images = load(indices)
+        indices, images = load(indices)
         if random_flip:
             mirrored = _flip_coins(seed, positions)[:, None, None, None]
             images = tf.where(mirrored, tf.reverse(images, axis=[2]), images)
@@ -86,14 +90,12 @@ def evaluation_batches(source: Source, *, batch_size: int, num_batches: int) -> 
         [(4, 8, 8, 1), (4, 8, 8, 1)]
     """
     load = _loader(source)
+    indices = _evaluation_indices(source, batch_size, num_batches)
 
-    def batch(step):
-        positions = _positions(step, batch_size)
-        images = load(_shuffled(positions, source.num_examples, _EVALUATION_SEED))
-        return tf.cast(images, tf.float32) / 255.0
+    def batch(indices):
+        return tf.cast(load(indices)[1], tf.float32) / 255.0
 
-    whole_batches = max(1, source.num_examples // batch_size)
-    return _mapped(tf.data.Dataset.range(min(num_batches, whole_batches)), batch)
+    return _mapped(tf.data.Dataset.from_tensor_slices(indices), batch)
 
 
 def load_pixels(
@@ -107,27 +109,37 @@ def load_pixels(
         on_batch: called with the number of images that have been read since the last call.
 
     Returns:
-        uint8 numpy array [n, H, W, C].
+        uint8 numpy array [n, H, W, C]; fewer than n images where so many cannot be decoded.
 
     Example:
         >>> from ncsn_tf.data.source import from_arrays
         >>> load_pixels(from_arrays(np.ones([10, 8, 8])), num_images=3).shape
         (3, 8, 8, 1)
     """
-    load = _loader(source)
+    load = _loader(source, skip=True)
     size = min(_READ_BATCH, num_images)
 
     def batch(step):
-        return load(_shuffled(_positions(step, size), source.num_examples, _EVALUATION_SEED))
+        positions = _positions(step, size)
+        indices = _shuffled(positions, source.num_examples, _EVALUATION_SEED)
+        return load(tf.boolean_mask(indices, positions < source.num_examples))[1]
 
     pixels = np.empty([num_images, *source.image_shape], np.uint8)
-    num_batches = -(-num_images // size)
-    for index, images in enumerate(_mapped(tf.data.Dataset.range(num_batches), batch)):
-        place = pixels[index * size : (index + 1) * size]
-        place[:] = images.numpy()[: len(place)]
-        if on_batch is not None:
-            on_batch(len(place))
-    return pixels
+    filled = 0
+    needed, all_there_are = (-(-count // size) for count in (num_images, source.num_examples))
+    # More are read only where some of those cannot be decoded.
+    for steps in ((0, needed), (needed, all_there_are)):
+        if filled == num_images:
+            break
+        for images in _mapped(tf.data.Dataset.range(*steps), batch):
+            place = pixels[filled : filled + len(images)]
+            place[:] = images.numpy()[: len(place)]
+            filled += len(place)
+            if on_batch is not None:
+                on_batch(len(place))
+            if filled == num_images:
+                break
+    return pixels[:filled]
 
 
 def ordered_batches(source: Source, batch_size: int) -> tf.data.Dataset:
@@ -138,15 +150,16 @@ def ordered_batches(source: Source, batch_size: int) -> tf.data.Dataset:
         batch_size: B.
 
     Returns:
-        finite tf.data.Dataset of uint8 [B, H, W, C]; the last batch may be smaller.
+        finite tf.data.Dataset of (their places, int64 [b], uint8 [b, H, W, C]). A batch is smaller
+        than B where images cannot be decoded, and the last one may be.
 
     Example:
         >>> from ncsn_tf.data.source import from_arrays
         >>> source = from_arrays(np.arange(3, dtype=np.uint8)[:, None, None])  # of one pixel
-        >>> [batch.numpy().ravel().tolist() for batch in ordered_batches(source, 2)]
+        >>> [images.numpy().ravel().tolist() for _, images in ordered_batches(source, 2)]
         [[0, 1], [2]]
     """
-    load = _loader(source)
+    load = _loader(source, skip=True)
 
     def batch(start):
         return load(tf.range(start, tf.minimum(start + batch_size, source.num_examples)))
@@ -163,7 +176,7 @@ def images_at(source: Source, indices: Sequence[int] | np.ndarray) -> np.ndarray
         >>> images_at(source, [2, 0]).ravel().tolist()
         [2, 0]
     """
-    return _loader(source)(tf.constant(indices, tf.int64)).numpy()
+    return _loader(source)(tf.constant(indices, tf.int64))[1].numpy()
 
 
 def _mapped(steps, batch):
@@ -172,19 +185,52 @@ def _mapped(steps, batch):
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def _loader(source):
-    """A function from indices [B] to uint8 images [B, H, W, C]."""
-    with tf.device("CPU:0"):
-        records = tf.convert_to_tensor(source.records)
-    image = tf.TensorSpec(source.image_shape, tf.uint8)
+def _loader(source, skip=False):
+    """A function from indices [B] to (their indices [b], uint8 images [b, H, W, C]).
+
+    Of images that cannot be decoded, others stand in, with their own indices; or they are left out
+    with `skip`.
+    """
+    if source.encoded is None:
+        with tf.device("CPU:0"):
+            records = tf.convert_to_tensor(source.records)
+        return lambda indices: (indices, tf.gather(records, indices))
+
+    read = source.encoded.readable_at if skip else source.encoded.at
 
     def load(indices):
-        chosen = tf.gather(records, indices)
-        if records.dtype == tf.string:
-            return tf.map_fn(source.decode, chosen, fn_output_signature=image)
-        return chosen
+        # Not stateful, or tf.data would make one batch at a time under --deterministic.
+        found, images = tf.numpy_function(read, [indices], (tf.int64, tf.uint8), stateful=False)
+        count = [None] if skip else indices.shape
+        found.set_shape(count)
+        images.set_shape([*count, *source.image_shape])
+        return found, images
 
     return load
+
+
+def _evaluation_indices(source, batch_size, num_batches):
+    """The images of `evaluation_batches`: int64 numpy array [batches, B]."""
+    size = source.num_examples
+
+    def places(start, stop):
+        positions = tf.range(start, stop, dtype=tf.int64)
+        return _shuffled(positions, size, _EVALUATION_SEED).numpy()
+
+    if source.encoded is None:
+        wanted = batch_size * min(num_batches, max(1, size // batch_size))
+        return places(0, wanted).reshape(-1, batch_size)
+    found, start = [], 0
+    with futures.ThreadPoolExecutor() as pool:
+        # Beyond the first epoch only to fill one batch.
+        while len(found) < batch_size or (start < size and len(found) < batch_size * num_batches):
+            stop = min(start + _READ_BATCH, (start // size + 1) * size)
+            block = places(start, stop)
+            readable = pool.map(lambda place: source.encoded.read(place) is not None, block)
+            found += block[list(readable)].tolist()
+            start = stop
+    whole = min(num_batches, len(found) // batch_size) * batch_size
+    return np.array(found[:whole], np.int64).reshape(-1, batch_size)
 
 
 def _positions(step, batch_size):

@@ -1,4 +1,7 @@
-"""Pictures on disk: grids, single files and movies of samples."""
+"""Pictures on disk: grids, single files and movies of samples.
+
+The ending of a path decides the format of its file.
+"""
 
 import io
 import math
@@ -9,7 +12,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ncsn_tf.files import write_atomically
+from ncsn_tf.files import require_ending, write_atomically
+
+# What Pillow writes for each ending: a format and its options.
+PICTURES = {
+    ".png": {"format": "PNG"},
+    ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+    ".jpeg": {"format": "JPEG", "quality": 95, "subsampling": 0},
+}
+MOVIES = {".gif": {"format": "GIF"}, ".webp": {"format": "WEBP", "lossless": True}}
 
 _SMALLEST_GRID = 512  # pixels: grids of tiny images are enlarged to be seen
 _GAP = 1  # pixels of grey between the images of a grid
@@ -51,14 +62,20 @@ def grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
 
 
 def save_grid(path: str | os.PathLike, images: np.ndarray) -> None:
-    """Write a grid of uint8 [N, H, W, C] as PNG; images of few pixels are enlarged by a factor."""
+    """Write a grid of uint8 [N, H, W, C]; images of few pixels are enlarged by a factor."""
     save_picture(path, grid(images))
 
 
 def save_picture(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write uint8 [H, W, C] as PNG; few pixels are enlarged by a factor."""
+    """Write uint8 [H, W, C] as one of `PICTURES`; few pixels are enlarged by a factor.
+
+    Raises:
+        ConfigError: the path has another ending.
+        UserError: the place cannot be written.
+    """
+    kind = PICTURES[require_ending(path, PICTURES)]
     picture = _enlarged(image)
-    write_atomically(path, lambda temporary: picture.save(temporary, format="PNG"))
+    write_atomically(path, lambda temporary: picture.save(temporary, **kind))
 
 
 def png(image: np.ndarray) -> bytes:
@@ -74,7 +91,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def save_columns(path: str | os.PathLike, columns: Sequence[np.ndarray]) -> None:
-    """Write columns of uint8 [n, H, W, C] side by side as PNG; the last may be a shorter one."""
+    """Write columns of uint8 [n, H, W, C] side by side; the last may be a shorter one."""
     height = len(columns[0])
     canvas = np.full((height, len(columns), *columns[0].shape[1:]), _GREY, np.uint8)
     for place, column in enumerate(columns):
@@ -93,24 +110,31 @@ def save_singles(folder: str | os.PathLike, images: np.ndarray, names: Iterable[
 
 
 def save_movie(path: str | os.PathLike, frames: Iterable[np.ndarray], seconds: float = 8.0) -> None:
-    """Write uint8 grids [H, W, C] as an animated GIF that rests on its last frame; enlarged."""
+    """Write uint8 grids [H, W, C] as an animation that rests on its last frame; enlarged.
+
+    Raises:
+        ConfigError: the path does not end with one of `MOVIES`.
+        UserError: the place cannot be written.
+    """
+    kind = MOVIES[require_ending(path, MOVIES)]
     pictures = [_enlarged(frame) for frame in frames]
-    write_atomically(path, lambda temporary: _write_gif(temporary, pictures, seconds))
+    write_atomically(path, lambda temporary: _write_movie(temporary, pictures, seconds, kind))
 
 
 def gif(frames: Iterable[np.ndarray], seconds: float = 8.0) -> bytes:
     """The GIF of uint8 grids [H, W, C], in their own size, as `save_movie` writes it."""
     file = io.BytesIO()
-    _write_gif(file, [_picture(frame) for frame in frames], seconds)
+    _write_movie(file, [_picture(frame) for frame in frames], seconds, MOVIES[".gif"])
     return file.getvalue()
 
 
-def _write_gif(file, pictures, seconds):
-    pictures = [picture.convert("P", palette=Image.Palette.ADAPTIVE) for picture in pictures]
+def _write_movie(file, pictures, seconds, kind):
+    if kind["format"] == "GIF":
+        pictures = [picture.convert("P", palette=Image.Palette.ADAPTIVE) for picture in pictures]
     duration = max(20, round(1000 * seconds / len(pictures)))
     pictures[0].save(
         file,
-        format="GIF",
+        **kind,
         save_all=True,
         append_images=pictures[1:],
         duration=[duration] * (len(pictures) - 1) + [2000],

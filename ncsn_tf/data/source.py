@@ -1,12 +1,14 @@
 """Sources: images in memory, of which batches are made."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.data.images import to_uint8
 
 
@@ -15,20 +17,27 @@ class Source:
     """Images held in memory, encoded or not.
 
     Attributes:
-        records: strings [N], each an encoded image, or uint8 [N, H, W, C].
-        decode: one record -> uint8 [H, W, C], in TensorFlow operations.
-        num_examples: N, at least 1.
+        records: uint8 [N, H, W, C], or bytes [N] (an array of objects), each an encoded image.
+        decode: one record -> uint8 [H, W, C]; of bytes raises a `PictureError`.
+        num_examples: N, at least 1, counting records that turn out to be undecodable.
         image_shape: (H, W, C).
         name: what the images are, for messages.
         labels: int64 [N], the class of each image; None where the data set has no classes.
     """
 
     records: Any
-    decode: Callable[[tf.Tensor], tf.Tensor]
+    decode: Callable[[Any], np.ndarray]
     num_examples: int
     image_shape: tuple[int, int, int]
     name: str
     labels: np.ndarray | None = None
+
+    @functools.cached_property
+    def encoded(self) -> EncodedImages | None:
+        """What decodes the records; None where they are pixels."""
+        if self.records.dtype == np.uint8:
+            return None
+        return EncodedImages(self.records, self.decode, self.image_shape, self.name)
 
 
 def from_arrays(

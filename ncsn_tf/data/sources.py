@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ncsn_tf.data import digits, folder, tfds_source
 from ncsn_tf.data.source import Source, from_arrays
 from ncsn_tf.errors import UserError
+from ncsn_tf.files import user_path
 
 __all__ = ["LOADERS", "Source", "from_arrays", "load_source"]
 
@@ -59,7 +60,9 @@ def load_source(
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, not {channels!r}")
-    data_dir = os.path.expanduser(data_dir)
+    data_dir = os.fspath(data_dir)
+    if data_dir.startswith("~"):  # others stay as they are, such as gs://bucket
+        data_dir = str(user_path(data_dir))
     if dataset in LOADERS:
         return LOADERS[dataset](split, data_dir, image_size, channels, crop_size)
     try:

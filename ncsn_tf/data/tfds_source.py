@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from ncsn_tf.data.source import Source, crop_and_resize
+from ncsn_tf.data.decoding import decode_picture, square_pixels
+from ncsn_tf.data.source import Source
 from ncsn_tf.errors import UserError
 
 _HELD_OUT = 20  # one example in 20 is for test where a data set has no test split
@@ -34,6 +35,10 @@ def load(
 ) -> Source:
     """The encoded images of a TFDS data set, downloaded and prepared if need be.
 
+    They are decoded by the rule for all pictures, `decoding.read_picture`. A record that cannot be
+    decoded is left out when its turn comes, and named on stderr by its place in the split: in
+    training the next one that can be stands in for it, and passes over all images go without it.
+
     Arguments are those of `sources.load_source`.
 
     Raises:
@@ -55,12 +60,13 @@ def load(
         records, labels = _encoded_examples(builder, tfds_split, dataset)
 
     def decode(record):
-        image = tf.io.decode_image(record, channels=channels, expand_animations=False)
-        image.set_shape([None, None, channels])
-        return crop_and_resize(image, image_size, crop_size)
+        return square_pixels(decode_picture(record), image_size, channels, crop_size)
 
+    name = f"{dataset} ({tfds_split})"
     image_shape = (image_size, image_size, channels)
-    return Source(records, decode, len(records), image_shape, dataset, labels)
+    source = Source(records, decode, len(records), image_shape, name, labels)
+    source.encoded.check()
+    return source
 
 
 def _open_builder(dataset, data_dir):
@@ -113,7 +119,7 @@ def _num_held_out(splits):
 
 
 def _encoded_examples(builder, tfds_split, dataset):
-    """The 'image' features as they are stored, string [N]; 'label', int64 [N], or None."""
+    """The 'image' features as they are stored, bytes [N]; 'label', int64 [N], or None."""
     import tensorflow_datasets as tfds
 
     has_labels = isinstance(dict(builder.info.features).get("label"), tfds.features.ClassLabel)
@@ -123,7 +129,7 @@ def _encoded_examples(builder, tfds_split, dataset):
     try:
         examples = builder.as_dataset(split=tfds_split, decoders=encoded, read_config=config)
         columns = examples.map(lambda example: tuple(example[name] for name in wanted))
-        batches = list(columns.batch(_READ_BATCH))
+        batches = list(columns.batch(_READ_BATCH).as_numpy_iterator())
     except (tf.errors.OpError, ValueError) as error:
         raise UserError(
             f"data set {dataset!r} in {builder.data_dir} cannot be read: {_first_line(error)}"
@@ -132,8 +138,8 @@ def _encoded_examples(builder, tfds_split, dataset):
         raise UserError(
             f"data set {dataset!r} in {builder.data_dir} has no examples in {tfds_split!r}"
         )
-    columns = [tf.concat(parts, axis=0) for parts in zip(*batches, strict=True)]
-    return columns[0], columns[1].numpy() if has_labels else None
+    columns = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+    return columns[0], columns[1] if has_labels else None
 
 
 @contextlib.contextmanager

@@ -4,18 +4,19 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from ncsn_tf import likelihood
+from ncsn_tf.backend import signals
 from ncsn_tf.backend.choices import LARGEST_EXACT
 from ncsn_tf.backend.compat import read_weights
 from ncsn_tf.data.batches import Source, load_pixels
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.record import Record, sentence
+from ncsn_tf.files import user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.hooks import TestLoss
@@ -99,9 +100,9 @@ def evaluate_run(
             "sampling_tile": config.sampling_tile,
             "split": split,
         }
-        target = Path(out).expanduser() if out else run.run_dir / FOLDER / "bits_per_dim.json"
+        target = user_path(out) if out else run.run_dir / FOLDER / "bits_per_dim.json"
         record = Record(target, decisive | choices)
-        measure_bits_per_dim(
+        num_images = measure_bits_per_dim(
             network, config, source, record, num_images=num_images, batch_size=batch_size, **choices
         )
         results["bits_per_dim"] = summary = record.summary(num_images)
@@ -123,7 +124,7 @@ def measure_bits_per_dim(
     num_dequantizations: int = 1,
     ode_tolerance: float = 1e-4,
     seed: int = 0,
-) -> None:
+) -> int:
     """Add to a record what it lacks of the first images' likelihoods, batch by batch.
 
     Args:
@@ -138,24 +139,30 @@ def measure_bits_per_dim(
         ode_tolerance: relative and absolute tolerance of the ODE.
         seed: image i has seed + i, for its probes and its dequantisation.
 
+    Returns:
+        how many images were measured: fewer than `num_images` where some cannot be decoded.
+
     Raises:
         UserError: a likelihood is not finite, or the record cannot be written.
     """
     compute = _bits_fn(network, config, divergence, num_probes, ode_tolerance)
     first = min(len(record.bits), num_images)
     with tqdm(total=num_images, initial=first, disable=None, unit="image") as bar:
-        pixels = load_pixels(source, num_images) if first < num_images else None
+        if first < num_images:
+            pixels = load_pixels(source, num_images)
+            num_images = bar.total = len(pixels)
         for start in range(first, num_images, batch_size):
             stop = min(start + batch_size, num_images)
             seeds = tf.constant(seed + np.arange(start, stop), tf.int64)
-            repeats = [
-                compute(tf.constant(pixels[start:stop]), seeds, tf.constant(repeat))
-                for repeat in range(num_dequantizations)
-            ]
-            bits, evaluations = (
-                np.stack([part.numpy() for part in parts], 1)
-                for parts in zip(*repeats, strict=True)
-            )
+            with signals.at_once():  # what is finished is in the record
+                repeats = [
+                    compute(tf.constant(pixels[start:stop]), seeds, tf.constant(repeat))
+                    for repeat in range(num_dequantizations)
+                ]
+                bits, evaluations = (
+                    np.stack([part.numpy() for part in parts], 1)
+                    for parts in zip(*repeats, strict=True)
+                )
             spoilt = start + np.flatnonzero(~np.isfinite(bits).all((1, 2)))
             if len(spoilt):
                 raise UserError(
@@ -167,6 +174,7 @@ def measure_bits_per_dim(
             bar.update(stop - start)
             bar.set_postfix_str(f"{record.summary(stop)['bits_per_dim']:.4f} bits/dim")
     record.write_summary(num_images)
+    return num_images
 
 
 def _bits_fn(network, config, divergence, num_probes, tolerance):

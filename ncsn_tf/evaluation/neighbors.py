@@ -8,7 +8,6 @@ import dataclasses
 import os
 import typing
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +17,7 @@ from ncsn_tf.backend.choices import SPACES
 from ncsn_tf.data import images
 from ncsn_tf.data.batches import Source, images_at, ordered_batches
 from ncsn_tf.evaluation.samples import draw_samples, read_samples
-from ncsn_tf.files import check_place, save_arrays
+from ncsn_tf.files import check_place, require_ending, save_arrays, user_path
 from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
@@ -54,8 +53,8 @@ def find_neighbors(
         seed: of the first drawn sample; sample i has seed + i.
         num_neighbors: neighbours of each sample.
         space: what is compared, see `Search`.
-        out: the picture, a .png; the arrays (samples, distances, indices, mirrored) are beside it
-            in an .npz of the same name.
+        out: the picture, a .png or .jpg; the arrays (samples, distances, indices, mirrored) are
+            beside it in an .npz of the same name.
         say: called with each line.
 
     Returns:
@@ -64,9 +63,10 @@ def find_neighbors(
     Raises:
         UserError: no run, no data, not a file of samples, or the place cannot be written.
     """
-    out = Path(out).expanduser()
+    out = user_path(out)
     for path in (out, out.with_suffix(".npz")):
         check_place(path)
+    require_ending(out, images.PICTURES)
     run = open_run(workdir, average)
     network, config = run.network, run.config
     if data_dir:
@@ -223,15 +223,21 @@ class Search:
             self.source, min(_BLOCK_IMAGES, max(1, _BLOCK_NUMBERS // numbers))
         )
 
+        places = []  # of the images that are searched: those that cannot be decoded are not
+
         def blocks():
             total = self.source.num_examples
             with tqdm(total=total, desc="searching", unit="image", disable=None) as bar:
-                for batch in batches.as_numpy_iterator():
-                    yield self.vectors(batch)
+                for indices, batch in batches.as_numpy_iterator():
+                    if len(batch):
+                        places.append(indices)
+                        yield self.vectors(batch)
                     bar.update(len(batch))
 
         found = nearest(queries, blocks(), num_neighbors, mirror_images)
-        return found._replace(distances=found.distances * self.scale)
+        return found._replace(
+            distances=found.distances * self.scale, indices=np.concatenate(places)[found.indices]
+        )
 
 
 def network_features(network: NCSN | NCSNv2) -> Callable[[np.ndarray], np.ndarray]:

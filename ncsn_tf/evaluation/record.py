@@ -49,7 +49,7 @@ class Record:
         content = read_arrays(self._arrays, ["settings", "bits_per_dim", "evaluations"])
         try:
             old = dict(json.loads(str(content["settings"])))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise UserError(f"{self._arrays} cannot be read: {error}") from None
         changed = [
             f"{name}: it has {show_value(old.get(name))}, this would be {show_value(value)}"
@@ -61,7 +61,18 @@ class Record:
                 f"{self._arrays} holds other results ({'; '.join(changed)}): "
                 "name another file with --out, or delete it"
             )
-        self.bits, self.evaluations = content["bits_per_dim"], content["evaluations"]
+        bits, evaluations = content["bits_per_dim"], content["evaluations"]
+        for array, own in ((bits, self.bits), (evaluations, self.evaluations)):
+            if (
+                array.dtype.kind != own.dtype.kind
+                or array.shape != (*bits.shape[:1], *own.shape[1:])
+                or not np.isfinite(array).all()
+            ):
+                raise UserError(
+                    f"{self._arrays} does not hold likelihoods that could be continued: name "
+                    "another file with --out, or delete it"
+                )
+        self.bits, self.evaluations = bits, evaluations
 
     def add(self, bits: np.ndarray, evaluations: np.ndarray) -> None:
         """Append a batch and write both files.

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ncsn_tf.data.images import to_uint8
 from ncsn_tf.errors import UserError
-from ncsn_tf.files import read_arrays
+from ncsn_tf.files import read_arrays, user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_sampler import sampler_of
 
@@ -52,7 +51,7 @@ def read_samples(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
     Raises:
         UserError: it is no such file, or its images are others.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     if not file.is_file():
         raise UserError(f"{path} is not a file")
     wanted = "an .npz of images: sample.py --format=npz"

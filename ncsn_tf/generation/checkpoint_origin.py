@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ncsn_tf.data.images import to_uint8
+from ncsn_tf.errors import UserError
 from ncsn_tf.generation.conditions import Condition, open_condition
 from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.chain import change_chain
@@ -108,7 +109,14 @@ class Checkpoint:
         condition = ()
         if self._condition is not None:
             seeds, condition = self._condition.rows(seeds)
-        pictures = to_uint8(self._sampler.draw(seeds, on_piece, condition))
+        samples = self._sampler.draw(seeds, on_piece, condition)
+        diverged = len(samples) - int(np.isfinite(samples).all((1, 2, 3)).sum())
+        if diverged:
+            raise UserError(
+                f"the chains of {diverged} of {len(samples)} images diverged: try a smaller "
+                "--step_lr, another --sampler, or a network that was trained for longer"
+            )
+        pictures = to_uint8(samples)
         if keep:
             self.frames.append(pictures[:MOVIE_IMAGES])
         return pictures

@@ -77,7 +77,7 @@ def open_condition(
         colorize: pictures that are given colour; their grey is (R + G + B) / 3.
         super_resolve: pictures that are enlarged, or whose blocks keep their means.
         factor: how much `super_resolve` enlarges.
-        resize: whether pictures of another size are cropped and resized.
+        resize: whether pictures of another size are cropped and resized, as training images are.
         denoise: whether chains that complete pictures end with a denoising step; None is as in
             `run_sampler.completion_chain`.
         first_seed: seed of the first image, which completes the first picture.
@@ -88,8 +88,8 @@ def open_condition(
         classifier_scale: weight of the classifier.
 
     Raises:
-        ConfigError: what the run's network or sampler cannot do, a mask without a place to fill, or
-            a class that the classifier does not know.
+        ConfigError: what the run's network or sampler cannot do, a mask that fills nothing or all,
+            or a class that the classifier does not know.
         UserError: a picture or classifier that cannot be used.
     """
     condition = None
@@ -228,9 +228,9 @@ class OneClass:
 
 
 def _inpaint(config, path, mask, resize):
-    images = pictures.load(path, config.image_shape, resize)
+    images = pictures.load(path, config.image_shape, resize, crop_size=config.crop_size)
     try:
-        unknown = load_mask(mask, config.image_size, resize)
+        unknown = load_mask(mask, config.image_size, resize, config.crop_size)
     except FileNotFoundError as error:
         raise UserError(f"--{error}") from None
     except ValueError as error:
@@ -241,7 +241,7 @@ def _inpaint(config, path, mask, resize):
 def _colorize(config, path, resize):
     if config.channels != 3:
         raise ConfigError(f"{show('colorize', path)} needs a network that draws colour")
-    images = pictures.load(path, config.image_shape, resize, also_grey=True)
+    images = pictures.load(path, config.image_shape, resize, crop_size=config.crop_size)
     means = [image.mean(-1, keepdims=True) for image in images]
     return np.repeat(means, 3, axis=-1), _nowhere(config), Measurement(grey=True)
 
@@ -253,7 +253,7 @@ def _enlarge(config, path, factor, resize):
             f"{show('factor', factor)} must divide the {size} pixels of the network's images"
         )
     small = size // factor
-    images = pictures.load(path, config.image_shape, resize, also_sizes=[small])
+    images = pictures.load(path, config.image_shape, resize, [small], config.crop_size)
     measured = []
     for image in images:
         if len(image) == size:

@@ -11,9 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ncsn_tf.data import images
-from ncsn_tf.files import check_place, save_arrays
+from ncsn_tf.errors import ConfigError
+from ncsn_tf.files import check_place, require_ending, require_folder, save_arrays
 
 FORMATS = ("grid", "png", "npz")
+_ENDINGS = {"grid": (*images.PICTURES,), "npz": (".npz",)}
 
 
 class Origin(Protocol):
@@ -42,10 +44,29 @@ def check_places(
     format: str = "grid",
     movie: str | os.PathLike | None = None,
 ) -> None:
-    """Raise a UserError if `write_samples` could not write there; for before anything is drawn."""
-    check_place(Path(output, f"{_stem(first_seed)}.png") if format == "png" else output)
+    """Raise an error if `write_samples` could not write there; for before anything is drawn.
+
+    Raises:
+        ConfigError: the ending of a path is that of another format.
+        UserError: a place cannot be written.
+
+    Example:
+        >>> check_places(0, output="samples.jpg")
+        >>> check_places(0, output="samples.jpg", movie="chain.mp4")
+        Traceback (most recent call last):
+        ncsn_tf.errors.ConfigError: chain.mp4 must end with .gif or .webp, which decides its format
+    """
+    if format == "png":
+        check_place(Path(output, f"{_stem(first_seed)}.png"))
+        require_folder(output)
+    else:
+        check_place(output)
+        require_ending(output, _ENDINGS[format])
     if movie:
         check_place(movie)
+        require_ending(movie, images.MOVIES)
+        if os.path.abspath(movie) == os.path.abspath(output):
+            raise ConfigError(f"{movie} is the file of the samples: name another for the movie")
 
 
 def write_samples(
@@ -61,23 +82,28 @@ def write_samples(
     Args:
         origin: where they come from; see `Origin`.
         seeds: int64 [N], the seed of each image.
-        output: the file, or for "png" the folder, to write.
-        format: "grid", one PNG with all images, of completed pictures a row for each; "png", single
+        output: the file, or for "png" the folder, to write. The ending of a grid's decides its
+            format, one of `data.images.PICTURES`.
+        format: "grid", one picture of all images, of completed ones a row for each; "png", single
             files named by their seeds, written as they come; "npz", arrays `images`, uint8
             [N, H, W, C], and `seeds`. The order is that of the seeds.
-        movie: also write the chain of the first images as a GIF; the origin must keep its frames.
+        movie: also write the chain of the first images, as one of `data.images.MOVIES`; the origin
+            must keep its frames.
 
     Returns:
         `output` as a Path.
 
     Raises:
         ValueError: an unknown format.
+        ConfigError: the ending of a path is that of another format.
         UserError: the origin cannot draw, or the place cannot be written. Single PNGs written
             before that stay.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
     output = Path(output)
+    if len(seeds):
+        check_places(seeds[0], output=output, format=format, movie=movie)
     if format == "png":
         writer = _Singles(output)
     elif format == "npz":
@@ -139,7 +165,7 @@ def _save_npz(path, seeds, pictures):
 
 
 def _save_completions(path, inputs, seeds, pictures):
-    """One PNG, a row for each input that was completed: the input, then its completions.
+    """One picture, a row for each input that was completed: the input, then its completions.
 
     Image i is a completion of input i modulo their number; inputs without one are left out.
     """

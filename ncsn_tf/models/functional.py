@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from ncsn_tf.backend.compat import custom_gradient
+
 EPSILON = 1e-5
 
 
@@ -43,7 +45,7 @@ def instance_norm_plus(x: tf.Tensor, table: tf.Tensor, levels: tf.Tensor) -> tf.
     return _instance_norm_plus(x, table, levels)
 
 
-@tf.custom_gradient
+@custom_gradient
 def _instance_norm_plus(x, table, levels):
     y, *moments = _normalize(x, tf.gather(table, levels))
 
@@ -108,7 +110,7 @@ def _normalize_gradient(upstream, x, parameters, mean, inverse, mean_hat, invers
     return tf.cast(d_x, x.dtype), tf.concat([d_gamma, d_alpha, total], 1)
 
 
-@tf.custom_gradient
+@custom_gradient
 def _gradients_together(*tensors):
     """The tensors; no gradient of theirs is passed on before all of them are computed.
 

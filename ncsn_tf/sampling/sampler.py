@@ -1,6 +1,7 @@
 """Draws images from a network in pieces that can be watched, and batch after batch."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ncsn_tf.backend import signals
 from ncsn_tf.backend.compat import read_weights
+from ncsn_tf.backend.pace import Pace
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.sampling.chain import Chain, Rows
 
@@ -67,7 +70,9 @@ class Sampler:
         self.pieces = [(start, min(start + piece, num_steps)) for start in starts]
         self.num_evaluations = chain.num_evaluations(num_steps_each)
         self.evaluations = None
-        self._start = tf.function(self._start_replica, autograph=False)
+        self._pace = Pace(seconds=1.0)
+        # TensorFlow keeps what `strategy.run` is called with outside of a `tf.function` for ever.
+        self._start = tf.function(self._start_all, autograph=False)
         self._advance = tf.function(self._advance_all, autograph=False)
         self._finish = tf.function(self._finish_all, autograph=False)
 
@@ -87,6 +92,10 @@ class Sampler:
 
         Returns:
             float32 numpy array [B, *image_shape] in [0, 1].
+
+        Raises:
+            signals.Interrupted: an end was asked for meanwhile. It is looked for about every
+                second, which changes no image.
         """
         replicas = self.strategy.num_replicas_in_sync
         seeds = np.asarray(seeds, np.int64)
@@ -100,7 +109,7 @@ class Sampler:
             )
 
         shares = tf.nest.map_structure(share, (seeds, condition))
-        state = self.strategy.run(self._start, args=(shares[0],))
+        state = self._start(shares[0])
 
         def gather(values):
             return np.concatenate(
@@ -108,7 +117,7 @@ class Sampler:
             )[: len(seeds)]
 
         for start, stop in self.pieces:
-            state = self._advance(state, *shares, tf.constant(start), tf.constant(stop))
+            state = self._advance_in_calls(state, shares, start, stop)
             if on_piece is not None:
                 on_piece(lambda state=state: gather(self.chain.images(state)))
         counted = self.chain.evaluations(state)
@@ -116,8 +125,22 @@ class Sampler:
             self.evaluations = gather(counted) + int(self.chain.denoise)
         return gather(self._finish(state, *shares))
 
-    def _start_replica(self, seeds):
-        return self.chain.start(seeds, self.image_shape)
+    def _advance_in_calls(self, state, shares, start, stop):
+        """The state after these steps, made in as many calls as keep each of them short."""
+        while start < stop:
+            until = min(start + self._pace.most, stop)
+            with self._pace.call(until - start):
+                state = self._advance(state, *shares, tf.constant(start), tf.constant(until))
+                tf.test.experimental.sync_devices()  # accelerators compute behind Python's back
+            start = until
+            signals.check()
+        return state
+
+    def _start_all(self, seeds):
+        def start(seeds):
+            return self.chain.start(seeds, self.image_shape)
+
+        return self.strategy.run(start, args=(seeds,))
 
     def _advance_all(self, state, seeds, condition, start, stop):
         def advance(score_fn, state, rows):
@@ -127,7 +150,9 @@ class Sampler:
 
     def _finish_all(self, state, seeds, condition):
         def finish(score_fn, state, rows):
-            return tf.clip_by_value(self.chain.finish(score_fn, state, rows), 0.0, 1.0)
+            images = self.chain.finish(score_fn, state, rows)
+            # Infinite numbers are a diverged chain's: they must not become black or white.
+            return tf.where(tf.math.is_finite(images), tf.clip_by_value(images, 0.0, 1.0), math.nan)
 
         return self._in_tiles(finish, state, seeds, condition, tf.float32)
 

@@ -5,6 +5,7 @@
     signatures               the functions of every export
     conditional_signatures   the functions of conditional sampling
     assets                   what TensorFlow Serving reads beside a model
+    metadata                 what an export says of itself
     versions                 a folder of numbered versions, each of which appears whole
     export                   a run's sampler as the next version
     transport                a way to a server: addresses, failures, `Transport`

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ncsn_tf.errors import UserError
 from ncsn_tf.serving import contract
@@ -96,9 +96,7 @@ class Client:
         found = self._check_signatures()
         self._image_shape = _image_shape(found)
         # Exports of before it was there do not tell the steps that they take.
-        tells_steps = (
-            num_steps_each is not None and contract.STEPS in found[self._signature].outputs
-        )
+        tells_steps = has_settings and contract.STEPS in found[self._signature].outputs
         self._outputs = (self._output, contract.STEPS) if tells_steps else (self._output,)
 
     @property
@@ -125,6 +123,7 @@ class Client:
 
     def request_size(self, most: int) -> int:
         """How many images to ask for at once: at most `most`, and no message over 4 MB."""
+        most = min(most, contract.MOST_ROWS)
         if self._image_shape is None:
             return most
         size = self._transport.bytes_per_value[self._signature] * np.prod(self._image_shape)
@@ -196,8 +195,11 @@ class Client:
 
     def _check_steps(self, taken):
         asked = self._settings["num_steps_each"]
+        if np.any(taken == 0):
+            count = int(np.sum(taken == 0))
+            raise self._error(f"says: {contract.diverged(count, self._settings['step_lr'])}")
         for steps in np.unique(taken):
-            if steps != asked:
+            if asked is not None and steps != asked:
                 raise self._error(
                     f"takes {steps} steps a level, not {show('num_steps_each', asked)}: ask for no "
                     "more, or export with a larger --max_steps_each"
@@ -207,9 +209,9 @@ class Client:
         pictures = []
         for file in files.ravel():
             try:
-                with Image.open(io.BytesIO(file)) as picture:
+                with Image.open(io.BytesIO(file), formats=["PNG"]) as picture:
                     pictures.append(np.array(picture))
-            except (TypeError, UnidentifiedImageError, OSError, SyntaxError) as error:
+            except (TypeError, OSError, SyntaxError, Image.DecompressionBombError) as error:
                 raise self._error(f"answered with a damaged PNG: {error}") from None
         shapes = {picture.shape for picture in pictures}
         if len(shapes) != 1:

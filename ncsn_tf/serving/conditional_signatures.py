@@ -50,8 +50,9 @@ def conditional_functions(
     * `sample_class`, with a classifier, draws the class `label`.
 
     A share or a class outside its range is moved to the nearest end. The chain has the run's
-    settings. No value of an input fails, and whatever it is merged with, a row has the same answer,
-    bit for bit. The network is in the export once for all of them.
+    settings. No value of an input fails, an image whose chain diverged is black, and whatever it is
+    merged with, a row has the same answer, bit for bit. The network is in the export once for all
+    of them.
 
     Args:
         network: the score network, `(x, levels) -> score`.
@@ -76,7 +77,8 @@ def conditional_functions(
 
     def drawn(name, chain, seed, condition, score_fn=score):
         rows = Rows.fill(seed, config.step_lr, config.num_steps_each, condition)
-        x = sampling.draw(chain, score_fn, rows, config.image_shape, tile=config.sampling_tile)
+        tile = config.sampling_tile
+        x = sampling.draw(chain, score_fn, rows, config.image_shape, clip=False, tile=tile)
         return image_outputs(name, x)
 
     def everywhere(seed):

@@ -74,6 +74,13 @@ def _row(dtype, *sizes):
     return Tensor(dtype, ("batch", *sizes))
 
 
+# The number of the interface, in every export's metadata; it rises when what requests or answers
+# mean changes. 1: none was written. 2: shapes and numbers of rows are checked; nothing that is not
+# finite leaves: 0 `steps_per_level` tells that a chain diverged.
+INTERFACE = 2
+# Images in a request, so that none can ask for unbounded time or memory.
+MOST_ROWS = 16_384
+
 _SIZES = ("height", "width", "channels")
 _SEED = {"seed": _row("int64")}
 _IMAGE = {"image": _row("uint8", *_SIZES)}
@@ -82,7 +89,7 @@ _IMAGE_BYTES = {"image_bytes": _row("string")}
 PNG = "serving_default"
 PIXELS = "sample_uint8"
 SETTINGS = "sample"
-STEPS = "steps_per_level"  # also an output of `sample`: what became of the input
+STEPS = "steps_per_level"  # also an output of `sample`: what became of the input, 0 if it diverged
 # The signatures of every export.
 SAMPLING = {
     PNG: Signature(_SEED, _IMAGE_BYTES),
@@ -195,6 +202,18 @@ def float32_step_lr(step_lr: float) -> np.float32:
             f"{show('step_lr', step_lr)} would be {value:g} to an export, which takes float32"
         )
     return value
+
+
+def diverged(count: int, step_lr: float | None) -> str:
+    """What there is to say of images whose chains diverged, by a step size; None is the export's.
+
+    Example:
+        >>> diverged(3, 1e38)
+        'the chains of 3 images diverged: --step_lr=1e+38 must be smaller'
+    """
+    images = f"{count} image{'s'[: count > 1]}"
+    size = "the export's own step size" if step_lr is None else show("step_lr", step_lr)
+    return f"the chains of {images} diverged: {size} must be smaller"
 
 
 def _dtypes(tensors):

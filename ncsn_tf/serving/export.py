@@ -21,6 +21,7 @@ from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.serving import assets, contract
 from ncsn_tf.serving.conditional_signatures import conditional_functions
+from ncsn_tf.serving.metadata import METADATA
 from ncsn_tf.serving.signatures import sampler_module
 from ncsn_tf.serving.versions import write_version
 from ncsn_tf.settings.chain import change_chain
@@ -30,7 +31,6 @@ from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.classifier import load_classifier
 
 FOLDER = "export"
-METADATA = "metadata.json"
 MOST_STEPS_EACH = 1_000_000  # a table of step sizes has an entry for each number of steps
 
 
@@ -116,6 +116,7 @@ def save_sampler(
     module, functions = _module(network, config, max_steps_each, conditional)
     metadata = {
         **about,
+        "interface": contract.INTERFACE,
         "max_steps_each": max_steps_each,
         "config": json.loads(config.to_json()),
         "versions": _packages(),

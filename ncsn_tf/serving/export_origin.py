@@ -1,6 +1,5 @@
 """Images from an exported SavedModel."""
 
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -10,11 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ncsn_tf.backend import signals
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.files import plain_folder, user_path
 from ncsn_tf.sampling.sampler import in_batches
 from ncsn_tf.serving import contract, export
+from ncsn_tf.serving.metadata import read_metadata
 from ncsn_tf.serving.versions import versions
-from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
 from ncsn_tf.training import checkpoints
 from ncsn_tf.training.run_sampler import chain_of
@@ -58,19 +59,19 @@ class Export:
         step_lr: float | None = None,
         batch_size: int = 64,
     ):
-        self._batch_size = batch_size
+        self._batch_size = min(batch_size, contract.MOST_ROWS)
         self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
         has_settings = any(value is not None for value in self._settings.values())
         self._name = contract.SETTINGS if has_settings else contract.PIXELS
-        path = Path(folder).expanduser()
-        if not path.is_dir():
+        path = user_path(folder)
+        if not os.path.isdir(path):
             raise UserError(f"{show('saved_model', folder)} is not a folder")
         path = _newest_version(path) or path
-        metadata = _metadata(path)
-        _check_cap(path, metadata, num_steps_each)
+        metadata = read_metadata(path)
+        _check_cap(path, metadata.max_steps_each, num_steps_each)
         self._model = _load_model(path, self._name)
         print(f"Sampling from {path}")
-        count = _num_evaluations(metadata, num_steps_each)
+        count = _num_evaluations(metadata.config, num_steps_each)
         if count is not None:
             print(f"{count} network evaluations an image")
 
@@ -85,7 +86,13 @@ class Export:
     def _draw_batch(self, seeds, advance):
         inputs = contract.inputs(self._name, seeds, **self._settings)
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
-        pictures = self._model.signatures[self._name](**tensors)["image"].numpy()
+        with signals.at_once():  # one call for the whole batch; those before are written
+            answer = self._model.signatures[self._name](**tensors)
+            pictures = answer["image"].numpy()
+        if contract.STEPS in answer:  # exports of before it was there do not tell
+            diverged = int(np.sum(answer[contract.STEPS].numpy() == 0))
+            if diverged:
+                raise UserError(contract.diverged(diverged, self._settings["step_lr"]))
         advance()
         return pictures
 
@@ -99,42 +106,34 @@ def _newest_version(folder):
 def _load_model(folder, name):
     """The SavedModel of a folder, which has a sampler's signature `name`."""
     try:
-        model = tf.saved_model.load(str(folder))
+        with plain_folder(folder) as plain:
+            model = tf.saved_model.load(plain)
         wrong = contract.mismatch(name, _signatures(model))
         if wrong:
             raise ValueError(wrong)
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged graph or file of weights can raise almost anything
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{folder} is not an exported sampler: {line}") from None
     return model
 
 
-def _metadata(folder):
-    """What an export says of itself, a dict; empty where it says nothing."""
-    path = folder / export.METADATA
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-
-
-def _check_cap(folder, metadata, num_steps_each):
+def _check_cap(folder, most, num_steps_each):
     """Raise a ConfigError for more steps than the export says that it takes."""
-    most = metadata.get("max_steps_each")
     if num_steps_each is not None and most is not None and num_steps_each > most:
         raise ConfigError(
             f"{show('num_steps_each', num_steps_each)} is more than the {most} that {folder} takes"
         )
 
 
-def _num_evaluations(metadata, num_steps_each):
+def _num_evaluations(config, num_steps_each):
     """Network evaluations of an image of an export; None where that is not known beforehand."""
+    if config is None:
+        return None
     try:
-        config = Config.from_json(json.dumps(metadata["config"]))
         chain = chain_of(config)
-    except (KeyError, ConfigError):  # of a stranger's export, or another version's
+    except ConfigError:  # of another version's export
         return None
     return chain.num_evaluations(num_steps_each or config.num_steps_each)
 

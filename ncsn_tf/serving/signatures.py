@@ -8,7 +8,7 @@ import tensorflow as tf
 from ncsn_tf import sampling
 from ncsn_tf.backend.compat import raw_variables, read_weights
 from ncsn_tf.sampling import Rows
-from ncsn_tf.serving.specs import compiled, image_outputs
+from ncsn_tf.serving.specs import compiled, finite_rows, image_outputs, only_finite
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_sampler import chain_of, step_sizes_of
 
@@ -20,13 +20,16 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
     chain in [0, 1] before it is rounded. The output `steps_per_level` is what became of the input
     of that name. `score` is the network's answer at noise level `label`.
 
-    A server merges the requests of strangers into one batch, in which one failure would fail them
-    all. So no value fails: a number of steps or a step size that is not above 0, or not finite, or
-    that consistent annealing cannot take with the row's number of steps, stands for the default;
-    more steps than `max_steps_each` are cut to it; a level outside [0, L) is moved to the nearest
-    inside. Settings that the chain does not have are ignored: the step size by all but annealed
-    Langevin and consistent annealing, both by the probability flow. Whatever it is merged with, a
-    row has the same answer, bit for bit (see `sampling.in_tiles`).
+    Shapes, and equal numbers of rows, are checked (`specs.compiled`): a request that has others is
+    refused. A server merges the requests of strangers into one batch, in which one failure would
+    fail them all. So no value fails: a number of steps or a step size that is not above 0, or not
+    finite, or that consistent annealing cannot take with the row's number of steps, stands for the
+    default; more steps than `max_steps_each` are cut to it; a level outside [0, L) is moved to the
+    nearest inside. Settings that the chain does not have are ignored: the step size by all but
+    annealed Langevin and consistent annealing, both by the probability flow. Whatever it is merged
+    with, a row has the same answer, bit for bit (see `sampling.in_tiles`). Nothing that is not
+    finite leaves: an image whose chain diverged, as with a step size of 1e38, is black, and
+    `sample` says 0 steps of it; a score that is not finite, as of such an x, is 0 all over.
 
     Args:
         network: the score network, `(x, levels) -> score`.
@@ -52,7 +55,7 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
     def chain(seed, steps_per_level, step_lr):
         rows = Rows(seed, step_lr, steps_per_level)
         score_fn = read_weights(network)
-        return sampling.draw(sampler, score_fn, rows, config.image_shape, tile=tile)
+        return sampling.draw(sampler, score_fn, rows, config.image_shape, clip=False, tile=tile)
 
     def default_samples(seed):
         steps = tf.fill(tf.shape(seed), config.num_steps_each)
@@ -76,11 +79,12 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
         )
         is_possible = (lowest < step_lr) & (step_lr < highest)
         samples = chain(seed, steps, tf.where(is_possible, step_lr, own))
-        return image_outputs("sample", samples, steps_per_level=steps)
+        taken = tf.where(finite_rows(samples), steps, 0)
+        return image_outputs("sample", samples, steps_per_level=taken)
 
     def score(x, label):
         levels = tf.clip_by_value(label, 0, config.num_levels - 1)
-        return {"score": sampling.in_tiles(network, tile, x, levels)}
+        return {"score": only_finite(sampling.in_tiles(network, tile, x, levels))}
 
     functions = (serving_default, sample_uint8, sample, score)
     named = {function.__name__: function for function in functions}

@@ -14,6 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.files import is_running, sync, sync_tree
 
 _EXISTS = (errno.EEXIST, errno.ENOTEMPTY)
 
@@ -61,6 +62,7 @@ def write_version(folder: str | os.PathLike, write: Callable[[Path], None]) -> P
         _remove_leftovers(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
+        sync_tree(partial)
         return _appear(partial, target)
     except (OSError, tf.errors.OpError) as error:
         raise UserError(f"the export {target} cannot be written: {error}") from None
@@ -77,6 +79,7 @@ def _appear(partial, target):
     while True:
         try:
             os.rename(partial, target)
+            sync(target.parent)
             return target
         except OSError as error:
             if error.errno not in _EXISTS:
@@ -88,16 +91,5 @@ def _remove_leftovers(folder):
     """Remove what writers of this machine left when they were killed."""
     for path in Path(folder).glob(".*"):
         match = re.fullmatch(r"\.\d+\.(\d{1,9})\.(.*)", path.name)
-        if match and match[2] == platform.node() and not _runs(int(match[1])):
+        if match and match[2] == platform.node() and not is_running(int(match[1])):
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process):
-    """Whether another process with that id is there."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()

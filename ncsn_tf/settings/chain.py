@@ -23,7 +23,7 @@ class ChainOptions:
         "step_lr",
         help="step size of ald or cas at the smallest noise level; each has its own in the run",
     )
-    num_steps_each: int | None = _setting("num_steps_each", below=2**31)
+    num_steps_each: int | None = _setting("num_steps_each")
     denoise: bool | None = _setting("denoise")
     snr: float | None = _setting("snr")
     corrector_steps: int | None = _setting("corrector_steps")

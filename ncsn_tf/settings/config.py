@@ -23,8 +23,10 @@ from ncsn_tf.backend.choices import (
     SAMPLERS,
 )
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.files import write_atomically
+from ncsn_tf.files import user_path, write_atomically
 from ncsn_tf.settings.options import check_options, option, show, show_value
+
+_LONGEST_DATASET = 200  # bytes
 
 _data = functools.partial(option, group="data")
 _network = functools.partial(option, group="network")
@@ -51,27 +53,33 @@ class Config:
     """
 
     dataset: str = _data("cifar10", "a TFDS name, digits, or image_folder")
-    image_size: int = _data(32, "side of the square images, in pixels; even", least=4)
+    image_size: int = _data(32, "side of the square images, in pixels; even", least=4, below=2**14)
     channels: int = _data(3, "1 for grey, 3 for colour", choices=(1, 3))
-    crop_size: int = _data(0, "centre crop before resizing, in pixels; 0 is none", least=0)
+    crop_size: int = _data(
+        0, "centre crop before resizing, in pixels; 0 is none", least=0, below=2**16
+    )
     random_flip: bool = _data(True, "mirror half of the training images")
     dequantize: bool = _data(True, "add uniform noise of one grey level in 256")
-    data_dir: str = _data("", "where TFDS keeps its data, or image_folder's folder", runtime=True)
+    data_dir: str = _data(
+        "", "where TFDS keeps its data, or image_folder's folder", runtime=True, path=True
+    )
 
     model: str = _network("ncsn", "generation of the network", choices=MODELS)
     depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
-    features: int = _network(128, "channels of the first stage", least=2)
+    features: int = _network(128, "channels of the first stage", least=2, below=2**14)
     precision: str = _network("float32", "arithmetic", choices=PRECISIONS)
 
     sigma_begin: float = _noise(1.0, "largest noise level", above=0)
     sigma_end: float = _noise(0.01, "smallest noise level", above=0)
-    num_levels: int = _noise(10, "noise levels, in a geometric sequence", least=1)
+    num_levels: int = _noise(10, "noise levels, in a geometric sequence", least=1, below=2**16)
     anneal_power: float = _noise(2.0, "a level's loss is weighted by sigma to this power")
 
     objective: str = _training("dsm", "dsm, sliced, or sm: exact, tiny images", choices=OBJECTIVES)
-    num_projections: int = _training(1, "random projections an image, of ssm and ssm_vr", least=1)
+    num_projections: int = _training(
+        1, "random projections an image, of ssm and ssm_vr", least=1, below=2**16
+    )
 
-    batch_size: int = _training(128, "images a step, over all replicas", least=1)
+    batch_size: int = _training(128, "images a step, over all replicas", least=1, below=2**20)
     optimizer: str = _training("Adam", "one of Keras's, or Addons>NAME")
     learning_rate: float = _training(1e-3, "step size of the optimizer", above=0)
     adam_beta_1: float = _training(0.9, "beta_1 of Adam and its kin", least=0, below=1)
@@ -79,8 +87,10 @@ class Config:
     adam_epsilon: float = _training(1e-8, "epsilon of Adam and its kin", above=0)
     ema_decay: float = _training(0.0, "decay of the averaged weights; 0 is off", least=0, below=1)
     seed: int = _training(1234, "seed of weights, data order and noise", least=0, below=2**31)
-    num_steps: int = _training(200_000, "training steps", runtime=True, least=1)
-    max_bad_steps: int = _training(10, "non-finite steps before giving up", runtime=True, least=1)
+    num_steps: int = _training(200_000, "training steps", runtime=True, least=1, below=2**62)
+    max_bad_steps: int = _training(
+        10, "non-finite steps before giving up", runtime=True, least=1, below=2**31
+    )
 
     sampler: str = _sampling(
         "ald",
@@ -89,10 +99,12 @@ class Config:
     )
     step_lr: float = _sampling(2e-5, "step size of ald at the smallest noise level", above=0)
     cas_step_lr: float = _sampling(0.0, "that of cas; 0 is 1.5 times its smallest", least=0)
-    num_steps_each: int = _sampling(100, "steps at each noise level, but for ode", least=1)
+    num_steps_each: int = _sampling(
+        100, "steps at each noise level, but for ode", least=1, below=2**31
+    )
     denoise: bool = _sampling(False, "end with one noise-free denoising step")
     snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
-    corrector_steps: int = _sampling(1, "corrections by pc at each level", least=0)
+    corrector_steps: int = _sampling(1, "corrections by pc at each level", least=0, below=1001)
     predictor: str = _sampling("reverse", "how pc moves between levels", choices=PREDICTORS)
     corrector: str = _sampling(
         "ald", "step of pc's corrector: by sigma, or by norms", choices=CORRECTORS
@@ -101,23 +113,29 @@ class Config:
     ode_rtol: float = _sampling(0.0, "relative one alone; 0 is --ode_tolerance", least=0)
     ode_atol: float = _sampling(0.0, "absolute one alone; 0 is --ode_tolerance", least=0)
     sampling_tile: int = _sampling(
-        8, "images in the network at once; decides the last bits", least=1
+        8, "images in the network at once; decides the last bits", least=1, below=4097
     )
 
-    workdir: str = _run("", "where the run is kept; empty is runs/<dataset>")
-    log_every: int = _run(100, "steps between log lines", least=1)
-    eval_every: int = _run(100, "steps between test losses; 0 is never", least=0)
-    eval_batches: int = _run(1, "test batches in one test loss", least=1)
-    sample_every: int = _run(5000, "steps between sample grids; 0 is never", least=0)
-    num_sample_images: int = _run(25, "images in a sample grid", least=1)
-    checkpoint_every: int = _run(5000, "steps between checkpoints", least=1)
-    keep_checkpoints: int = _run(5, "checkpoints kept", least=1)
-    num_virtual_devices: int = _run(0, "virtual CPU devices; 0 leaves the CPU whole", least=0)
+    workdir: str = _run("", "where the run is kept; empty is runs/<dataset>", path=True)
+    log_every: int = _run(100, "steps between log lines", least=1, below=2**62)
+    eval_every: int = _run(100, "steps between test losses; 0 is never", least=0, below=2**62)
+    eval_batches: int = _run(1, "test batches in one test loss", least=1, below=2**31)
+    sample_every: int = _run(5000, "steps between sample grids; 0 is never", least=0, below=2**62)
+    num_sample_images: int = _run(25, "images in a sample grid", least=1, below=2**16)
+    checkpoint_every: int = _run(5000, "steps between checkpoints", least=1, below=2**62)
+    keep_checkpoints: int = _run(5, "checkpoints kept", least=1, below=2**31)
+    num_virtual_devices: int = _run(
+        0, "virtual CPU devices; 0 leaves the CPU whole", least=0, below=257
+    )
     deterministic: bool = _run(False, "bit-reproducible operations, slower")
-    training_tile: int = _run(0, "images in the network at once; 0 suits the device", least=0)
+    training_tile: int = _run(
+        0, "images in the network at once; 0 suits the device", least=0, below=2**20
+    )
     jit_compile: bool = _run(False, "compile the training step with XLA")
     recompute: bool = _run(False, "less memory for large images, a third more work")
-    steps_per_execution: int = _run(1, "training steps in one call of the device", least=1)
+    steps_per_execution: int = _run(
+        1, "training steps in one call of the device", least=1, below=2**31
+    )
     export: bool = _run(True, "export the sampler as a SavedModel at the end")
 
     def __post_init__(self):
@@ -126,10 +144,7 @@ class Config:
     def validate(self) -> None:
         """Raise a ConfigError for the first setting that cannot be used."""
         check_options(self)
-        if not re.fullmatch(r"\w[\w.+-]*([/:][\w*][\w.*+-]*)*", self.dataset):
-            raise ConfigError(
-                f"{show('dataset', self.dataset)} must be the name of a dataset, such as mnist"
-            )
+        check_dataset(self.dataset)
         if self.dataset == "image_folder" and not self.data_dir:
             raise ConfigError(
                 "--data_dir= must name the folder of pictures that --dataset=image_folder reads"
@@ -138,6 +153,7 @@ class Config:
             raise ConfigError(f"{show('depth', self.depth)} is for --model=ncsnv2 only")
         self._check_image_size()
         self._validate_levels()
+        self._validate_steps()
         self._validate_objective()
 
     def _validate_levels(self):
@@ -146,6 +162,14 @@ class Config:
             raise ConfigError(f"{end} must be that of {begin} when there is one level")
         if self.num_levels > 1 and self.sigma_end >= self.sigma_begin:
             raise ConfigError(f"{end} must be below {begin}")
+
+    def _validate_steps(self):
+        most = (2**31 - 1) // self.num_levels  # steps of a chain are counted in int32
+        if self.num_steps_each > most:
+            raise ConfigError(
+                f"{show('num_steps_each', self.num_steps_each)} must be at most {most} with "
+                f"{show('num_levels', self.num_levels)}"
+            )
 
     def _validate_objective(self):
         if self.num_projections > 1 and self.objective not in ("ssm", "ssm_vr"):
@@ -195,7 +219,7 @@ class Config:
     def run_dir(self) -> Path:
         """The run's folder: workdir, or runs/<dataset> when that is empty."""
         if self.workdir:
-            return Path(self.workdir).expanduser()
+            return user_path(self.workdir)
         return Path("runs") / re.sub(r"[^\w.+-]", "-", self.dataset)
 
     def to_dict(self) -> dict[str, Any]:
@@ -233,7 +257,7 @@ class Config:
         """The Config that `to_json` wrote, by the rules of `from_dict`."""
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"not valid JSON: {error}") from None
         if not isinstance(values, dict):
             raise ConfigError("not a JSON object of settings")
@@ -252,6 +276,22 @@ class Config:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
+
+
+def check_dataset(name: str) -> None:
+    """Raise a ConfigError for what cannot be the name of a data set.
+
+    Example:
+        >>> check_dataset("celeb_a:2.*.*")
+        >>> check_dataset("../mnist")
+        Traceback (most recent call last):
+        ncsn_tf.errors.ConfigError: --dataset=../mnist must be the name of a dataset, such as mnist
+    """
+    # The run's folder and a flagfile are named after it.
+    is_short = len(name.encode(errors="replace")) <= _LONGEST_DATASET
+    if not is_short or not re.fullmatch(r"\w[\w.+-]*([/:][\w*][\w.*+-]*)*", name):
+        rule = "the name of a dataset, such as mnist"
+        raise ConfigError(f"{show('dataset', name)} must be {rule}")
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -5,6 +5,7 @@ TensorFlow is not imported, so that `--help` and mistakes are answered at once.
 
 import dataclasses
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,16 @@ from typing import Any, TypeVar
 from absl import flags
 
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.files import shipped
-from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.options import KINDS, check_options, option_types, show, show_value
+from ncsn_tf.files import broken_path, shipped
+from ncsn_tf.settings.config import Config, check_dataset
+from ncsn_tf.settings.options import (
+    KINDS,
+    check_values,
+    option_types,
+    show,
+    show_value,
+    with_homes,
+)
 
 Options = TypeVar("Options")
 
@@ -56,18 +64,23 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
     args = list(argv[1:])
     values = _read(args, Config)
     if not is_given(args, "flagfile"):
-        flagfile = _dataset_flagfile(values["dataset"].value or Config.dataset)
+        dataset = values["dataset"].value or Config.dataset
+        check_dataset(dataset)
+        flagfile = _dataset_flagfile(dataset)
         if flagfile.is_file():
             if not _is_of_its_dataset(flagfile):
                 raise ConfigError(
-                    f"{show('dataset', values['dataset'].value)} is an experiment, not a data set: "
+                    f"{show('dataset', dataset)} is an experiment, not a data set: "
                     f"use --flagfile={flagfile.stem}"
                 )
             values = _read([f"--flagfile={flagfile}", *args], Config)
     dataset = values["dataset"].value
+    check_dataset(dataset)
     if dataset != Config.dataset and not values["image_size"].present:
         raise ConfigError(_needs_image_size(dataset))
-    return Config(**values.flag_values_dict())
+    values = values.flag_values_dict()
+    check_values(Config, values)
+    return Config(**values)
 
 
 def parse_options(argv: Sequence[str], dataclass_type: type[Options], summary: str = "") -> Options:
@@ -82,9 +95,9 @@ def parse_options(argv: Sequence[str], dataclass_type: type[Options], summary: s
         ('pc', 0.2, None)
     """
     _help_if_asked(argv, summary, dataclass_type)
-    options = dataclass_type(**_read(list(argv[1:]), dataclass_type).flag_values_dict())
-    check_options(options)
-    return options
+    values = _read(list(argv[1:]), dataclass_type).flag_values_dict()
+    check_values(dataclass_type, values)
+    return dataclass_type(**with_homes(dataclass_type, values))
 
 
 def is_given(args: Sequence[str], name: str) -> bool:
@@ -195,9 +208,12 @@ def _read(args, dataclass_type):
 
 
 def _find_flagfile(name):
+    rule = broken_path(name)
+    if rule:
+        raise ConfigError(f"--flagfile={name} must be {rule}")
     path = Path(name).expanduser()
     for candidate in (path, _FLAGS.parent / path, _FLAGS / path, _FLAGS / f"{name}.flags"):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # Path.is_file raises where a name is too long
             return candidate.resolve()
     known = ", ".join(sorted(path.stem for path in _FLAGS.glob("*.flags")))
     raise ConfigError(f"--flagfile={name} is not a file, nor one of flags/: {known}")

@@ -6,6 +6,7 @@ import typing
 from typing import Any
 
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.files import broken_path, user_path
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
@@ -20,6 +21,7 @@ def option(
     least: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    path: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -31,6 +33,8 @@ def option(
         choices: the only values allowed, if given.
         bare: value of the flag given without one (`--saved_model`), if that is allowed.
         least, above, below: bounds; `above` and `below` are exclusive.
+        path: whether the text is a path, if it is not a name that has a meaning of its own.
+            `parse_options` puts a home in place of its `~`.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ def option(
         3
     """
     metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
-    metadata |= {"least": least, "above": above, "below": below}
+    metadata |= {"least": least, "above": above, "below": below, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -77,22 +81,56 @@ def check_options(options: Any) -> None:
     Raises:
         ConfigError: names the flag, its value and what would be right.
     """
-    kinds = option_types(type(options))
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
+    names = [field.name for field in dataclasses.fields(options)]
+    values = {name: getattr(options, name) for name in names}
+    check_values(type(options), values, here=False)  # a stored path can be another machine's
+
+
+def check_values(dataclass_type: type, values: dict[str, Any], here: bool = True) -> None:
+    """`check_options` of values that are not yet an instance.
+
+    Args:
+        dataclass_type: whose fields were made with `option`.
+        values: {field name: value}, all of them.
+        here: see `files.broken_path`.
+    """
+    kinds = option_types(dataclass_type)
+    for field in dataclasses.fields(dataclass_type):
+        value = values[field.name]
         if value is None and field.default is None:
             continue
-        rule = _broken_rule(value, kinds[field.name], field.metadata)
+        rule = _broken_rule(value, kinds[field.name], field.metadata, here)
         if rule:
             raise ConfigError(f"{show(field.name, value)} must be {rule}")
 
 
-def _broken_rule(value, kind, limits):
+def with_homes(dataclass_type: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values, which are right, with homes in place of the `~` of paths.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     out: str = option("", "a file", group="output", path=True)
+        >>> with_homes(Options, {"out": "a.png"})
+        {'out': 'a.png'}
+    """
+    paths = [field.name for field in dataclasses.fields(dataclass_type) if field.metadata["path"]]
+    # Others stay as they were typed: ./newest is a folder where "newest" has its own meaning.
+    paths = [name for name in paths if (values[name] or "").startswith("~")]
+    homes = {name: str(user_path(values[name])) for name in paths}
+    return values | homes
+
+
+def _broken_rule(value, kind, limits, here):
     """What the value should have been; None when nothing is wrong with it."""
     if type(value) is not kind and not (kind is float and type(value) is int):
         return KINDS[kind]
-    if kind is float and not math.isfinite(value):
+    if kind is float and not _is_finite(value):
         return "a finite number"
+    if kind is str and limits["path"]:
+        return broken_path(value, here)
+    if kind is str and not _is_text(value):
+        return "text in UTF-8"
     choices, least, above, below = (limits[k] for k in ("choices", "least", "above", "below"))
     if choices is not None and value not in choices:
         return " or ".join(show_value(choice) for choice in choices)
@@ -103,3 +141,15 @@ def _broken_rule(value, kind, limits):
     if below is not None and value >= below:
         return f"below {below}"
     return None
+
+
+def _is_finite(value):
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number, too large for a float
+        return False
+
+
+def _is_text(value):
+    """Whether it can be written: bytes that are no text come as halves of characters."""
+    return not any("\ud800" <= character <= "\udfff" or character == "\0" for character in value)

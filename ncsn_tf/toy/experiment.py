@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from ncsn_tf import files
 from ncsn_tf.toy import figures
@@ -29,7 +28,8 @@ def run_toy(
     Raises:
         UserError: the folder cannot be written.
     """
-    out = Path(out).expanduser()
+    out = files.user_path(out)
+    files.require_folder(out)
     for name in ("scores.png", "langevin.png", "annealed_langevin.png"):
         files.check_place(out / name)
     density = toy.two_modes()

@@ -1,18 +1,20 @@
 """Training a run.
 
-    run_network    the network of a run's settings
-    objective      how images are perturbed, and the loss on them
-    optimizers     Adam as the reference uses it; those of Keras and Addons by name
-    state          the variables of a run; its weights as one vector
-    step           the compiled step
-    checkpoints    where a run's newest checkpoint is, and the network in it
-    resume         a run's checkpoints as it trains
-    hooks          what happens every so many steps: test loss, sample grid
-    reporter       progress on the terminal and TensorBoard
-    signals        Ctrl-C and SIGTERM as a wish to end
-    loop           all of it, from the first step to the last
-    classifier     the classifier of noisy images: training and file
-    schedule_choice    NCSNv2's noise levels for a data set
+    run_network       the network of a run's settings
+    objective         how images are perturbed, and the loss on them
+    optimizers        Adam as the reference uses it; those of Keras and Addons by name
+    state             the variables of a run; its weights as one vector
+    step              the compiled step
+    checkpoint_files  which checkpoints a run has, which can be read, how one is written
+    checkpoints       where a run's newest checkpoint is, and the network in it
+    run_lock          one process at a time writes the checkpoints of a run
+    resume            a run's checkpoints as it trains
+    hooks             what happens every so many steps: test loss, sample grid
+    reporter          progress on the terminal and TensorBoard
+    ending            what is saved and said when a signal asks for an end
+    loop              all of it, from the first step to the last
+    classifier        the classifier of noisy images: training and file
+    schedule_choice   NCSNv2's noise levels for a data set
 
 Serving, evaluation, the toy example, generation and commands import it.
 """

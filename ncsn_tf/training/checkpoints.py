@@ -1,7 +1,7 @@
-"""Checkpoints of a run as files: where the newest is, the network in it, a network as a run."""
+"""Checkpoints of a run: where the newest is, the network in it, a network as a run."""
 
-import contextlib
-from collections.abc import Iterator
+import os
+import time
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +10,11 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.files import user_path
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training import checkpoint_files
+from ncsn_tf.training.checkpoint_files import read_tensors, readable
 from ncsn_tf.training.run_network import build_network
-
-FOLDER = "checkpoints"
 
 
 class LoadedNetwork(NamedTuple):
@@ -55,46 +56,86 @@ class Run(NamedTuple):
 
 
 def open_run(workdir: str | PathLike = "", average: bool = True) -> Run:
-    """The newest checkpoint of a run, its network built under the current distribution strategy.
+    """The newest intact checkpoint of a run, its network built under the current strategy.
+
+    Damaged ones are named in a warning, and left as they are.
 
     Args:
         workdir: the run's folder; empty is the newest run in runs/.
         average: take the averaged weights where the run kept an average.
 
     Raises:
-        UserError: no run, no checkpoint, or a damaged one.
+        UserError: no run, no checkpoint, or none that can be read.
 
     `open_run("runs/mnist").network(x, levels)` is then the score.
     """
     run_dir = find_run(workdir)
-    path = latest(run_dir)
-    return Run(run_dir, path, *load_network(path, average))
+    path, loaded = _newest(run_dir, lambda path: load_network(path, average))
+    return Run(run_dir, path, *loaded)
+
+
+def open_config(workdir: str | PathLike = "") -> Config:
+    """The settings of a run, of its newest intact checkpoint. Arguments and errors: `open_run`'s.
+
+    Example:
+        >>> open_config("runs/none")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        ncsn_tf.errors.UserError: runs/none holds no checkpoint: train first, or ...
+    """
+
+    def read(path):
+        with readable(path) as plain:
+            read_tensors(plain)
+        return saved_config(path)
+
+    return _newest(find_run(workdir), read)[1]
+
+
+def _newest(run_dir, read):
+    """(path, read(path)) of a run's newest intact checkpoint."""
+    found = checkpoint_files.newest_intact(run_dir, read)
+    if found is None:
+        raise _no_checkpoint(run_dir)
+    checkpoint_files.pass_over(found.damaged)
+    return found.path, found.content
 
 
 def latest(run_dir: str | PathLike) -> str:
-    """Path of a run's newest checkpoint.
+    """Path of a run's newest checkpoint, intact or not.
 
     Raises:
         UserError: when there is none.
     """
-    path = tf.train.latest_checkpoint(str(Path(run_dir) / FOLDER))
-    if path is None:
-        raise UserError(f"{run_dir} holds no checkpoint: train first, or name another --workdir")
-    return path
+    for path in checkpoint_files.listed(run_dir):
+        return path
+    raise _no_checkpoint(run_dir)
+
+
+def _no_checkpoint(run_dir):
+    return UserError(f"{run_dir} holds no checkpoint: train first, or name another --workdir")
 
 
 def newest_run(runs: str | PathLike = "runs") -> Path:
-    """The run below `runs` whose checkpoints were written to last.
+    """The run below `runs` whose newest checkpoint was written last.
 
     Raises:
         UserError: when there is none.
     """
-    states = sorted(
-        Path(runs).glob(f"*/{FOLDER}/checkpoint"), key=lambda path: path.stat().st_mtime
-    )
-    if not states:
+    newest = {}
+    for name in checkpoint_files.names(runs):
+        run_dir = Path(runs, name)
+        try:
+            listed = checkpoint_files.listed(run_dir)
+        except UserError:  # a folder of somebody else's, such as lost+found
+            continue
+        for path in listed[:1]:
+            try:
+                newest[run_dir] = os.stat(f"{path}.index").st_mtime
+            except FileNotFoundError:  # removed meanwhile, by the training of this run
+                newest[run_dir] = time.time()
+    if not newest:
         raise UserError(f"no run in {runs}/: train first (train.py), or name one with --workdir")
-    return states[-1].parent.parent
+    return max(newest, key=newest.get)
 
 
 def find_run(workdir: str | PathLike = "") -> Path:
@@ -103,13 +144,13 @@ def find_run(workdir: str | PathLike = "") -> Path:
     Raises:
         UserError: none was named, and there is none.
     """
-    return Path(workdir).expanduser() if workdir else newest_run()
+    return user_path(workdir) if workdir else newest_run()
 
 
 def saved_config(path: str) -> Config:
     """The `Config` stored in a checkpoint."""
-    with readable(path):
-        text = tf.train.load_variable(path, "config/.ATTRIBUTES/VARIABLE_VALUE")
+    with readable(path) as plain:
+        text = tf.train.load_variable(plain, "config/.ATTRIBUTES/VARIABLE_VALUE")
     return Config.from_json(text.decode())
 
 
@@ -126,11 +167,12 @@ def load_network(path: str, use_average: bool = True) -> LoadedNetwork:
     config = saved_config(path)
     average = use_average and config.ema_decay > 0
     network = build_network(config)
-    with readable(path):
-        part = {"average" if average else "network": network}
-        status = tf.train.Checkpoint(**part).restore(path)
+    part = "average" if average else "network"
+    with readable(path) as plain:
+        status = tf.train.Checkpoint(**{part: network}).restore(plain)
         status.assert_existing_objects_matched().expect_partial()
-        step = int(tf.train.load_variable(path, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+        step = int(tf.train.load_variable(plain, "step/.ATTRIBUTES/VARIABLE_VALUE"))
+        read_tensors(plain, but=f"{part}/")  # as training reads them all
     return LoadedNetwork(network, config, step, average)
 
 
@@ -157,23 +199,4 @@ def save_network(
     if average is not None:
         parts["average"] = average
     checkpoint = tf.train.Checkpoint(**parts)
-    folder = str(config.run_dir / FOLDER)
-    manager = tf.train.CheckpointManager(checkpoint, folder, 1, checkpoint_name="step")
-    return manager.save(checkpoint_number=step)
-
-
-@contextlib.contextmanager
-def readable(path: str) -> Iterator[None]:
-    """What TensorFlow raises on a damaged or foreign checkpoint, as one line."""
-    try:
-        yield
-    except (tf.errors.OpError, AssertionError, ValueError, LookupError) as error:
-        raise UserError(
-            f"checkpoint {path} cannot be read ({first_line(error)}); "
-            "delete its files and its line in the file 'checkpoint' to use the one before"
-        ) from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says; its type where it says nothing."""
-    return (str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__])[0]
+    return checkpoint_files.write(checkpoint, config.run_dir, step, keep=1)

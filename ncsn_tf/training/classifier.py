@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from os import PathLike
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,7 +12,7 @@ from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.backend.random import Stream, normal
 from ncsn_tf.data.batches import Source, training_batches
 from ncsn_tf.errors import UserError
-from ncsn_tf.files import read_arrays, save_arrays
+from ncsn_tf.files import read_arrays, save_arrays, user_path
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.objective import Perturbation, objective_of
@@ -147,7 +146,7 @@ def read_classifier(path: str | PathLike) -> NoisyClassifier:
     Raises:
         UserError: the file cannot be read, or is something else.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     what = "a classifier: make one with ncsn classifier"
     weights = read_arrays(path, what=what)
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from ncsn_tf.backend import signals
 from ncsn_tf.backend.tiles import in_tiles, training_tile
 from ncsn_tf.data import images
 from ncsn_tf.data.batches import Source, evaluation_batches
@@ -14,7 +15,6 @@ from ncsn_tf.errors import UserError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.objective import objective_of
 from ncsn_tf.training.reporter import Reporter, format_time
-from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_sampler import sampler_of
 from ncsn_tf.training.state import TrainingState
 
@@ -49,22 +49,25 @@ def make_hooks(
     state: TrainingState,
     config: Config,
     reporter: Reporter,
-    checkpoints: RunCheckpoints,
+    save_step: Callable[[int], None],
     read_test: Callable[[], Source] | None,
 ) -> list[Every]:
     """In order of execution: the checkpoint is early, so that no picture can lose a step.
 
     Args:
-        state, config, reporter, checkpoints: those of the run.
+        state, config, reporter: those of the run.
+        save_step: writes the checkpoint of the step at hand, whose number it is given.
         read_test: returns the test images, once a test loss is due; None: there are none.
     """
+    # Of a session with fewer steps than that, one finite step is wanted.
+    most_bad_steps = min(config.max_bad_steps, config.num_steps - int(state.step.numpy()))
 
     def report(step):
         reporter.report(step)
-        _stop_if_diverged(state, config)
+        _stop_if_diverged(state, config, most_bad_steps)
 
     def save(step):
-        checkpoints.save()
+        save_step(step)
         reporter.restart_clock(step)
 
     hooks = [Every(config.log_every, report), Every(config.checkpoint_every, save)]
@@ -75,13 +78,16 @@ def make_hooks(
     return hooks
 
 
-def _stop_if_diverged(state, config):
+def _stop_if_diverged(state, config, most):
     """Raises when too many steps in a row were not finite. Read only where a report is due."""
-    if int(state.worst_bad_steps.numpy()) >= config.max_bad_steps:
+    worst = int(state.worst_bad_steps.numpy())
+    if worst >= most:
+        steps = f"{worst} step{'s'[: worst > 1]} in a row"
         raise UserError(
-            f"the loss or its gradient was not finite for {int(state.worst_bad_steps.numpy())} "
-            f"steps in a row (--max_bad_steps={config.max_bad_steps}); the weights of the last "
-            "good step were kept, and the checkpoints are intact: try a smaller --learning_rate"
+            f"the loss or its gradient was not finite for {steps} "
+            f"(--max_bad_steps={config.max_bad_steps}); the weights of the last good step were "
+            "kept, and the checkpoints are intact: try a smaller --learning_rate, or noise levels, "
+            "--sigma_begin and --sigma_end, nearer to 1"
         )
 
 
@@ -135,12 +141,17 @@ class TestLoss:
         self._mean_loss = tf.function(self._batch_loss, autograph=False)
 
     def compute(self) -> float:
-        """Mean loss over the test batches."""
-        values = [
-            self._mean_loss(tf.constant(batch), tf.constant(index, tf.int64))
-            for index, batch in enumerate(self.batches)
-        ]
-        return float(np.mean([value.numpy() for value in values]))
+        """Mean loss over the test batches.
+
+        Raises:
+            signals.Interrupted: an end was asked for meanwhile.
+        """
+        values = []
+        for index, batch in enumerate(self.batches):
+            loss = self._mean_loss(tf.constant(batch), tf.constant(index, tf.int64))
+            values.append(loss.numpy())  # waits for it
+            signals.check()
+        return float(np.mean(values))
 
     def _batch_loss(self, batch, index):
         config, size = self.config, batch.shape[0]

@@ -1,22 +1,28 @@
 """Training a run from its first step, or its newest checkpoint, to its last."""
 
+import contextlib
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable
 
 import tensorflow as tf
 
-from ncsn_tf.backend import compat
+from ncsn_tf.backend import compat, signals
 from ncsn_tf.backend.devices import is_cpu
+from ncsn_tf.backend.pace import Pace
 from ncsn_tf.data.batches import Source, training_batches
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training.checkpoint_files import remove_remains
+from ncsn_tf.training.ending import Ending
 from ncsn_tf.training.hooks import make_hooks
-from ncsn_tf.training.reporter import Reporter
+from ncsn_tf.training.reporter import FOLDER as CURVES
+from ncsn_tf.training.reporter import Reporter, open_writer
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_data import run_source
-from ncsn_tf.training.signals import deferred_signals
+from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.state import TrainingState
 from ncsn_tf.training.step import TrainingStep
 
@@ -48,15 +54,24 @@ def train(
 
     Raises:
         ConfigError, UserError: what must be put right; what was written before is intact.
+        UserError: another process trains this run.
     """
     started = time.perf_counter()
     config.check_replicas(strategy.num_replicas_in_sync)
-    read, read_test = _readers(config, source, test_source)
+    readers = _readers(config, source, test_source)
+    with run_lock(config.run_dir) as check_lock:
+        return _train_alone(config, strategy, say, readers, check_lock, started)
+
+
+def _train_alone(config, strategy, say, readers, check_lock, started):
+    """`train`, while no other process does."""
+    read, read_test = readers
 
     # The variables, and the checkpoint that may already hold their values.
     state = TrainingState(config, strategy)
-    checkpoints = RunCheckpoints(state, config)
+    checkpoints = RunCheckpoints(state, config, check_lock)
     resumed = checkpoints.restore()
+    remove_remains(config.run_dir, config.keep_checkpoints)
     first_step = int(state.step.numpy())
     devices = strategy.num_replicas_in_sync
     say(
@@ -83,34 +98,37 @@ def train(
 
     # The compiled step, and what happens between steps.
     step_fn = TrainingStep(state, _without_slow_xla(config, strategy, say), strategy)
-    writer = tf.summary.create_file_writer(str(config.run_dir / "tensorboard"))
+    writer = open_writer(config.run_dir / CURVES)
     reporter = Reporter(config, step_fn.totals, writer, first_step)
-    hooks = make_hooks(state, config, reporter, checkpoints, read_test)
+    ending = Ending(checkpoints, reporter.say, first_step)
+    hooks = make_hooks(state, config, reporter, ending.save, read_test)
 
-    requests = []
+    pace = Pace(seconds=2.0)
     try:
-        with deferred_signals(requests.append):
+        with ending.deferred():
             step = first_step
             while step < config.num_steps:
-                count = _steps_at_once(config, hooks, step)
-                if config.steps_per_execution > 1:
-                    step_fn.run_many(batches, tf.constant(count))
-                else:
-                    step_fn.run(next(batches))
+                count = _steps_at_once(config, hooks, step, pace.most)
+                with pace.call(count), ending.making_step(step):
+                    if config.steps_per_execution > 1:
+                        step_fn.run_many(batches, tf.constant(count))
+                    else:
+                        step_fn.run(next(batches))
+                    if step == first_step:
+                        state.step.numpy()  # waits for the step to end
                 if step == first_step:
-                    state.step.numpy()  # waits for the step to end
                     took = time.perf_counter() - started
                     reporter.say(f"First step done {took:.1f} s after the start")
                     reporter.restart_clock(step + count)
                 step += count
+                ending.step = step
                 reporter.advance(count)
-                is_last = step == config.num_steps
-                for hook in hooks:
-                    if hook.is_due(step, is_last):
-                        hook.action(step)
-                if requests:
-                    checkpoints.save()  # the request may have come after this step's hooks
-                    reporter.say(f"{requests[0]}: saved step {step}; the same command resumes")
+                with contextlib.suppress(signals.Interrupted):  # from a test loss or a grid
+                    for hook in hooks:
+                        if hook.is_due(step, step == config.num_steps):
+                            hook.action(step)
+                if signals.asked():
+                    ending.save_and_say(step)
                     break
     finally:
         reporter.close()
@@ -140,10 +158,10 @@ def _by(shape):
     return " x ".join(map(str, shape))
 
 
-def _steps_at_once(config, hooks, step):
-    """How many steps the next call takes: up to the next hook, and no further."""
+def _steps_at_once(config, hooks, step, most=math.inf):
+    """How many steps the next call takes: up to the next hook, and no further; `most` at most."""
     until_hook = min(hook.steps_until(step) for hook in hooks)
-    return min(config.steps_per_execution, until_hook, config.num_steps - step)
+    return min(config.steps_per_execution, until_hook, config.num_steps - step, most)
 
 
 def _without_slow_xla(config, strategy, say):

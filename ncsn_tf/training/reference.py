@@ -10,6 +10,7 @@ from ncsn_tf.errors import UserError
 from ncsn_tf.models.reference_weights import load_reference_weights
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import save_network
+from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.run_network import build_network
 
 
@@ -34,7 +35,8 @@ def import_weights(
         UserError: weights that are not those of the network that the settings describe.
     """
     network, averaged = (_network(config, arrays, source) for arrays in (weights, average))
-    save_network(network, config, step, averaged)
+    with run_lock(config.run_dir):
+        save_network(network, config, step, averaged)
     return network
 
 

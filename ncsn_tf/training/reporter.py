@@ -1,5 +1,7 @@
 """The progress of a run: on the terminal, and as TensorBoard's curves and pictures."""
 
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -8,11 +10,36 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from ncsn_tf.errors import UserError, warn
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.step import Totals
 
 _MOST_LEVEL_CURVES = 20
 _LEVEL_GROUPS = 10
+FOLDER = "tensorboard"
+
+
+def open_writer(folder: str | os.PathLike) -> tf.summary.SummaryWriter:
+    """A writer of TensorBoard's files.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with _writable(folder):
+        writer = tf.summary.create_file_writer(str(folder))
+        with writer.as_default(step=0):
+            writer.flush()  # the file is opened here, and not at some later step
+    return writer
+
+
+@contextlib.contextmanager
+def _writable(folder):
+    """What TensorFlow raises where curves cannot be written, as one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        cause = (error.message.strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"the curves in {folder} cannot be written: {cause}") from None
 
 
 class Reporter:
@@ -89,20 +116,29 @@ class Reporter:
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Points of TensorBoard's curves; None is left out."""
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for name, value in scalars.items():
                 if value is not None:
                     tf.summary.scalar(name, value)
 
     def write_picture(self, step: int, name: str, picture: np.ndarray) -> None:
         """A picture for TensorBoard, uint8 [height, width, C]."""
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             tf.summary.image(name, picture[None])
 
     def close(self) -> None:
-        """Leave the terminal, and end TensorBoard's file."""
+        """Leave the terminal, and end TensorBoard's file: whatever ended the run is not hidden."""
         self.bar.close()
-        self.writer.close()
+        try:
+            self.writer.close()
+        except tf.errors.OpError as error:
+            warn(f"the end of the curves could not be written: {error.message}")
+
+    @contextlib.contextmanager
+    def _writing(self, step):
+        folder = self.config.run_dir / FOLDER
+        with _writable(folder), self.writer.as_default(step=step):
+            yield
 
 
 def level_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:

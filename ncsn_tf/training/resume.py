@@ -1,10 +1,14 @@
 """The checkpoints of a run as it trains: what is in them, written and resumed."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config, differences
-from ncsn_tf.training.checkpoints import FOLDER, first_line, readable, saved_config
+from ncsn_tf.training import checkpoint_files
+from ncsn_tf.training.checkpoint_files import readable
+from ncsn_tf.training.checkpoints import saved_config
 from ncsn_tf.training.state import TrainingState
 
 
@@ -16,12 +20,15 @@ class RunCheckpoints:
     Args:
         state: the run's `TrainingState`, built.
         config: the run's `Config`.
+        check: called before a checkpoint is written; raises a UserError if none may be.
     """
 
-    def __init__(self, state: TrainingState, config: Config):
+    def __init__(
+        self, state: TrainingState, config: Config, check: Callable[[], None] = lambda: None
+    ):
         self.state = state
         self.config = config
-        self.folder = config.run_dir / FOLDER
+        self.check = check
         self.config_text = tf.Variable(config.to_json(), dtype=tf.string, name="config")
         parts = {
             "network": state.network,
@@ -33,31 +40,35 @@ class RunCheckpoints:
         if state.average is not None:
             parts["average"] = state.evaluation_network
         self.checkpoint = tf.train.Checkpoint(**parts)
-        self.manager = tf.train.CheckpointManager(
-            self.checkpoint, str(self.folder), config.keep_checkpoints, checkpoint_name="step"
-        )
 
     def restore(self) -> bool:
-        """Continue from the newest checkpoint.
+        """Continue from the newest checkpoint that is intact; newer ones are set aside.
 
         Returns:
-            whether there was one.
+            whether there was a checkpoint.
 
         Raises:
             ConfigError: the run was started with other settings; every difference is listed.
-            UserError: the checkpoint is damaged, or has not the state that this run keeps.
+            UserError: no checkpoint can be read, or the newest has not the state that this run
+                keeps. Nothing is changed then.
         """
-        path = self.manager.latest_checkpoint
-        if path is None:
+        found = checkpoint_files.newest_intact(self.config.run_dir, self._read)
+        if found is None:
             return False
+        checkpoint_files.set_aside(found.damaged)
+        self.config_text.assign(self.config.to_json())
+        self.state.flatten()
+        return True
+
+    def _read(self, path):
         changed = differences(saved_config(path), self.config)
         if changed:
             raise ConfigError(
                 f"{self.config.run_dir} was started with other settings ({'; '.join(changed)}); "
                 "use the same flags to resume, or another --workdir"
             )
-        with readable(path):
-            status = self.checkpoint.restore(path)
+        with readable(path) as plain:
+            status = self.checkpoint.restore(plain)
         try:
             status.assert_existing_objects_matched()
             status.assert_consumed()
@@ -67,21 +78,15 @@ class RunCheckpoints:
                 "or the other package set wrote it (requirements.txt, requirements-addons.txt), "
                 "whose optimizers keep other variables; sample.py and export read its weights"
             ) from None
-        self.config_text.assign(self.config.to_json())
-        self.state.flatten()
-        return True
 
     def save(self) -> str:
         """Write a checkpoint of this step, unless it exists. Returns its path."""
         step = int(self.state.step.numpy())
         self.state.refresh_average()
-        latest = self.manager.latest_checkpoint
-        if latest == str(self.folder / f"step-{step}"):
-            return latest
-        try:
-            return self.manager.save(checkpoint_number=step)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"the checkpoint of step {step} cannot be written to {self.folder}: "
-                f"{first_line(error)}; the earlier ones are intact"
-            ) from None
+        written = checkpoint_files.listed(self.config.run_dir)[:1]
+        if written and written[0].endswith(f"-{step}"):
+            return written[0]
+        self.check()
+        return checkpoint_files.write(
+            self.checkpoint, self.config.run_dir, step, self.config.keep_checkpoints
+        )

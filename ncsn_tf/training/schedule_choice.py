@@ -87,6 +87,7 @@ def measure(config: Config, num_images: int = 0) -> tuple[float, int, int]:
     count = min(source.num_examples, max(2, wanted))
     with tqdm(total=count, desc="reading", unit="image", disable=None) as bar:
         pixels = load_pixels(source, count, bar.update)
+    count = len(pixels)
     with tqdm(total=count, desc="distances", unit="image", disable=None) as bar:
         distance, _ = schedule.max_pairwise_distance(pixels, bar.update)
     if distance <= config.sigma_end:

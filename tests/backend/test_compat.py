@@ -1,9 +1,17 @@
 """What differs between the package sets, where it can be seen from outside."""
 
+import gc
+import weakref
+
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import TILES_AT_ONCE, raw_variables, read_weights
+from ncsn_tf.backend.compat import (
+    TILES_AT_ONCE,
+    custom_gradient,
+    raw_variables,
+    read_weights,
+)
 from ncsn_tf.models.networks import NCSN
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.sampling.guidance import GuidedScore
@@ -53,3 +61,19 @@ def test_a_function_is_itself():
         return -x
 
     assert read_weights(score) is score
+
+
+def test_a_graph_with_a_gradient_of_its_own_is_freed():
+    halved = custom_gradient(lambda x: (x * 1.0, lambda upstream: upstream / 2))
+    graphs = weakref.WeakSet()
+
+    def slope(x):
+        graphs.add(tf.compat.v1.get_default_graph())
+        return tf.gradients(halved(halved(x)), x)[0]
+
+    function = tf.function(slope, autograph=False)
+    assert float(function(tf.constant(3.0))) == 0.25
+    assert len(graphs) == 1
+    del function
+    gc.collect()
+    assert len(graphs) == 0

@@ -108,7 +108,9 @@ def test_consistent_annealing_has_the_modes_weights_and_deviations():
     assert mean < 0.05 and abs(deviation - 1) < 0.05
 
 
-@pytest.mark.parametrize("predictor", ["reverse", "ancestral"])
+@pytest.mark.parametrize(
+    "predictor", ["reverse", pytest.param("ancestral", marks=pytest.mark.slow)]
+)
 def test_the_predictor_corrector_has_the_modes_weights_and_deviations(predictor):
     """The start around 1/2, and not around the mean of 0.62, costs 0.02 of the weight."""
     sigmas = geometric_sigmas(*two_modes.SIGMAS).numpy()

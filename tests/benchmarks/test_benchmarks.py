@@ -491,7 +491,7 @@ def start(name, folder, *flags):
     """Run a measurement as a program: standard output, standard error, the cases in its JSON."""
     out = folder / "made" / "results.json"
     command = [sys.executable, "-m", "benchmarks.run", name, *TINY, f"--out={out}", *flags]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert str(out) in done.stdout
     return done.stdout, done.stderr, json.loads(out.read_text())["cases"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from ncsn_tf.commands import sample
 from ncsn_tf.commands.sample import SampleOptions
@@ -152,6 +153,30 @@ def test_a_place_that_cannot_be_written_is_said_first(origin, started):
         with pytest.raises(UserError, match="file/a.gif cannot be written: Not a directory"):
             run(**origin, movie="file/a.gif")
     assert (os.listdir(), started) == (["file"], [])
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"out": "x.gif"}, "x.gif must end with .png, .jpg or .jpeg, which decides its format"),
+        ({"out": "x"}, "x must end with .png, .jpg or .jpeg, which decides its format"),
+        ({"out": "x.png", "format": "npz"}, "x.png must end with .npz, which decides its format"),
+        ({"out": "x.png", "format": "png"}, "x.png must name a folder, and not end with .png"),
+        ({"movie": "x.mp4"}, "x.mp4 must end with .gif or .webp, which decides its format"),
+    ],
+)
+def test_an_ending_that_promises_another_format_is_refused_first(flags, message, started):
+    with pytest.raises(ConfigError) as error:
+        run(workdir="nowhere", **flags)
+    assert (str(error.value), os.listdir(), started) == (message, [], [])
+
+
+@pytest.mark.parametrize("name, kind", [("x.jpg", "JPEG"), ("x.png", "PNG")])
+def test_the_ending_decides_the_format(name, kind, opened):
+    opened(0)
+    run(out=name)
+    with Image.open(name) as picture:
+        assert picture.format == kind
 
 
 @pytest.mark.parametrize("saved_model", [{}, {"saved_model": "newest"}])

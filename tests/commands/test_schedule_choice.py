@@ -191,3 +191,16 @@ def test_distances_of_a_folder_do_not_depend_on_the_order_of_reading(tmp_path):
     ]
     exact = max(np.sqrt(((a - b) ** 2).sum()) for a in train for b in train) / 255
     assert distance == pytest.approx(exact, rel=1e-12)
+
+
+def test_pictures_that_are_left_out_are_said_by_the_command(capsys, tmp_path):
+    folder = pictures(tmp_path / "pictures [1]", 10, 110)
+    for name in ("0000.png", "0005.png"):
+        (tmp_path / "pictures [1]" / name).write_text("no picture")
+    assert run("--dataset=image_folder", f"--data_dir={folder}", "--image_size=8") == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if "picture" in line] == [
+        f"warning: picture left out, unreadable: {folder}/0000.png (not a picture)",
+        f"warning: picture left out, unreadable: {folder}/0005.png (not a picture)",
+        f"{folder}: 40 pictures found, 38 read, 2 unreadable, 36 for training",
+    ]
+    assert run("--dataset=image_folder", f"--data_dir={tmp_path / 'none'}", "--image_size=8") == 1

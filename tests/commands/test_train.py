@@ -29,14 +29,10 @@ TRAIN = [
 ]
 
 
-def command(program, *flags):
-    return [sys.executable, str(ROOT / program), *flags]
-
-
-def run(program, *flags, cwd):
-    return subprocess.run(
-        command(program, *flags), cwd=cwd, capture_output=True, text=True, timeout=300
-    )
+@pytest.fixture(scope="module")
+def run(command_server):
+    """program, flags, cwd -> the completed process."""
+    return lambda program, *flags, cwd: command_server.run([program, *flags], cwd=cwd)
 
 
 def arrays(path):
@@ -81,7 +77,7 @@ def test_help_comes_at_once_without_tensorflow(program, tmp_path):
         ),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(program, flags, code, message, tmp_path):
+def test_a_mistake_is_one_line_and_an_exit_code(program, flags, code, message, run, tmp_path):
     done = run(program, *flags, cwd=tmp_path)
     assert done.returncode == code, done.stderr
     (line,) = done.stderr.splitlines()
@@ -92,34 +88,26 @@ def test_a_mistake_is_one_line_and_an_exit_code(program, flags, code, message, t
 class Interrupted:
     """A training process that got Ctrl-C after its tenth step."""
 
-    def __init__(self, folder):
+    def __init__(self, command_server, folder):
         self.folder = folder
-        process = subprocess.Popen(
-            command("train.py", *TRAIN, "--num_steps=1000000"),
-            cwd=folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        try:
+        command = ["train.py", *TRAIN, "--num_steps=1000000"]
+        with command_server.popen(command, cwd=folder, stderr=subprocess.STDOUT) as process:
             self.lines = []
             for line in process.stdout:
                 self.lines.append(line.rstrip("\n"))
                 if line.startswith("step 10 of"):
                     process.send_signal(signal.SIGINT)
             self.code = process.wait(60)
-        finally:
-            process.kill()
         self.step = int(checkpoints.latest(folder / "runs" / "digits").rpartition("-")[2])
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    return Interrupted(tmp_path_factory.mktemp("commands"))
+def interrupted(command_server, tmp_path_factory):
+    return Interrupted(command_server, tmp_path_factory.mktemp("commands"))
 
 
 @pytest.fixture(scope="module")
-def finished(interrupted):
+def finished(interrupted, run):
     """(folder, step, standard output, standard error) of the same command, to the end."""
     step = interrupted.step + 5
     done = run("train.py", *TRAIN, f"--num_steps={step}", cwd=interrupted.folder)
@@ -128,7 +116,7 @@ def finished(interrupted):
 
 
 @pytest.fixture(scope="module")
-def drawn(finished):
+def drawn(finished, run):
     """Folder with five images of the newest run in drawn.npz, and a movie of them."""
     folder, step, _, _ = finished
     flags = ["--num_samples=5", "--seed=3", "--batch_size=2", "--movie=chain.gif"]
@@ -170,7 +158,7 @@ def test_samples_of_the_newest_run(drawn):
         assert movie.n_frames == 3 * 2
 
 
-def test_the_same_seeds_are_the_same_images_in_other_batches_and_from_the_export(drawn):
+def test_the_same_seeds_are_the_same_images_in_other_batches_and_from_the_export(drawn, run):
     expected = arrays(drawn / "drawn.npz")["images"]
     flags = ["--num_samples=4", "--seed=4", "--format=png"]
     done = run("sample.py", *flags, "--out=singles", cwd=drawn)

@@ -6,7 +6,6 @@ from PIL import Image
 from source_checks import images, one_line
 
 from ncsn_tf.data import batches as data
-from ncsn_tf.data import folder as folder_source
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -14,15 +13,6 @@ from ncsn_tf.errors import UserError
 def load_folder(folder, split="train", **options):
     options = {"image_size": 4, "channels": 3, **options}
     return load_source("image_folder", split, data_dir=str(folder), **options)
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    lines = []
-    monkeypatch.setattr(
-        folder_source.logging, "warning", lambda text, *values: lines.append(text % values)
-    )
-    return lines
 
 
 def save(path, mode, colour, size=(4, 4), **options):
@@ -85,7 +75,7 @@ def test_folder_of_one_or_two_pictures(tmp_path):
     assert images(load_folder(tmp_path, "test")).max() == 1
 
 
-def test_folder_reports_unreadable_files_and_goes_on(tmp_path, warnings):
+def test_folder_reports_unreadable_files_and_goes_on(tmp_path, capsys):
     save(tmp_path / "a.png", "L", 1)
     save(tmp_path / "b.png", "L", 2)
     noise = np.random.default_rng(0).integers(0, 256, [64, 64, 3], np.uint8)
@@ -96,28 +86,121 @@ def test_folder_reports_unreadable_files_and_goes_on(tmp_path, warnings):
     save(tmp_path / "z.png", "L", 3)
     pixels = images(load_folder(tmp_path, channels=1))[:, 0, 0, 0]
     np.testing.assert_array_equal(pixels, [2, 3])
-    assert len(warnings) == 3
-    assert str(tmp_path / "cut.jpg") in warnings[0]
-    assert warnings[1].endswith("/text.png (not a picture)")
-    assert "2 of 4 pictures" in warnings[2]
-    assert not any("\n" in line for line in warnings)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"warning: picture left out, unreadable: {tmp_path}/cut.jpg (")
+    assert lines[1:] == [
+        f"warning: picture left out, unreadable: {tmp_path}/text.png (not a picture)",
+        f"{tmp_path}: 5 pictures found, 3 read, 2 unreadable, 2 for training",
+    ]
+    assert images(load_folder(tmp_path, "test", channels=1)).max() == 1
+    assert capsys.readouterr().err == f"{tmp_path}: 5 pictures found, 1 read, 1 for test\n"
 
 
-def test_folder_names_the_first_twenty_unreadable_files(tmp_path, warnings):
+def test_folder_names_the_first_twenty_unreadable_files(tmp_path, capsys):
     for index in range(25):
         (tmp_path / f"{index:02}.png").write_text("broken")
     save(tmp_path / "good.png", "L", 1)
     assert load_folder(tmp_path).num_examples == 1
-    assert len([line for line in warnings if str(tmp_path) in line]) == 20
-    assert warnings[20] == "and 3 more"  # 25, less 00.png and 20.png, which are for test
-    assert "23 of 24" in warnings[21]
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "picture left out, unreadable: " in line]) == 20
+    assert lines[20:] == [
+        "warning: and 5 more",
+        f"warning: {tmp_path} has one picture that can be read: it is for training and for test",
+        f"{tmp_path}: 26 pictures found, 1 read, 25 unreadable, 1 for training",
+    ]
 
 
-def test_folder_without_a_readable_picture_is_a_user_error(tmp_path, warnings):
-    (tmp_path / "text.png").write_text("this is no picture")
+def test_folder_without_a_readable_picture_is_a_user_error(tmp_path, capsys):
+    for name in ("text.png", "also.png"):
+        (tmp_path / name).write_text("this is no picture")
+    for split in ("train", "test"):
+        with pytest.raises(UserError) as error:
+            load_folder(tmp_path, split)
+        assert one_line(error).startswith(f"none of the 2 pictures in '{tmp_path}' can be read: ")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "bad, test, train",
+    [
+        ([], [0, 20, 40], [*range(1, 20), *range(21, 40)]),
+        ([0], [1, 20, 40], [*range(2, 20), *range(21, 40)]),
+        ([0, 1, 20, 30], [2, 21, 40], [*range(3, 20), *range(22, 30), *range(31, 40)]),
+        ([40], [0, 20], [*range(1, 20), *range(21, 40)]),
+        ([*range(20)], [20, 40], [*range(21, 40)]),
+        ([*range(1, 40)], [0], [40]),  # each alone in its block
+        ([*range(40)], [40], [40]),
+    ],
+)
+def test_the_split_is_made_of_the_readable_pictures(tmp_path, bad, test, train):
+    for index in range(41):
+        save(tmp_path / f"{index:02}.png", "L", index)
+    for index in bad:
+        (tmp_path / f"{index:02}.png").write_bytes(b"")
+    for split, expected in (("test", test), ("train", train)):
+        found = images(load_folder(tmp_path, split, channels=1))[:, 0, 0, 0]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_linked_folders_are_read_once_and_circles_end(tmp_path, capsys):
+    data, other = tmp_path / "data", tmp_path / "other"
+    save(data / "b" / "1.png", "L", 1)
+    save(other / "2.png", "L", 2)
+    save(other / "deep" / "3.png", "L", 3)
+    (data / "a").symlink_to(data / "b")
+    (data / "c").symlink_to(other)
+    (other / "up").symlink_to(data)
+    (data / "self").symlink_to(data / "self")
+    (data / "gone.png").symlink_to(data / "nowhere")
+    pixels = images(load_folder(data, channels=1))[:, 0, 0, 0]
+    np.testing.assert_array_equal(pixels, [2, 3])  # 1 is for test
+    lines = capsys.readouterr().err.splitlines()
+    read_already = "a link to a folder that is read already"
+    assert lines == [
+        f"warning: left out of {data}: {data}/a: {read_already}",
+        f"warning: left out of {data}: {data}/c/up: {read_already}",
+        f"warning: picture left out, unreadable: {data}/gone.png (No such file or directory)",
+        f"{data}: 4 pictures found, 3 read, 1 unreadable, 2 for training",
+    ]
+
+
+def test_hidden_files_runs_and_other_formats_are_left_out_and_said(tmp_path, capsys):
+    for index in range(3):
+        save(tmp_path / f"{index}.png", "L", index)
+    for name in ("._1.png", ".thumbnails/1.png", "@eaDir/1.png", "__MACOSX/1.png"):
+        save(tmp_path / name, "L", 99)
+    save(tmp_path / "runs" / "exp[1]" / "samples" / "step-0000001.png", "L", 99)
+    (tmp_path / "runs" / "exp[1]" / "checkpoints").mkdir()
+    (tmp_path / "runs" / "exp[1]" / "config.json").write_text("{}")
+    for name in ("a.HEIC", "b.svg", "c.svg", "notes.txt"):
+        (tmp_path / name).touch()
+    pixels = images(load_folder(tmp_path, channels=1))[:, 0, 0, 0]
+    np.testing.assert_array_equal(pixels, [1, 2])
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: left out of {tmp_path}: {line}"
+        for line in (
+            f"{tmp_path}/runs/exp[1]: it holds a run, whose pictures are samples",
+            "3 hidden folders",
+            "1 hidden picture",
+            "3 pictures in a format that is not read (1 .heic, 2 .svg)",
+        )
+    ] + [f"{tmp_path}: 3 pictures found, 3 read, 2 for training"]
     with pytest.raises(UserError) as error:
-        load_folder(tmp_path)
-    assert str(tmp_path) in one_line(error)
+        load_folder(tmp_path / "runs")
+    assert one_line(error).endswith("exp[1]: it holds a run, whose pictures are samples")
+
+
+def test_folder_reads_the_first_frame_of_animations_and_pages(tmp_path):
+    save(tmp_path / "0.png", "L", 0)
+    more = [Image.new("RGB", (4, 4), "white")]
+    for name in ("1.gif", "2.tif", "3.tiff", "4.webp", "5.png"):
+        kind = {"lossless": True} if name.endswith("webp") else {}
+        first = Image.new("RGB", (4, 4), (30, 60, 90))
+        first.save(tmp_path / name, save_all=True, append_images=more, **kind)
+    Image.new("CMYK", (4, 4), (255, 0, 0, 0)).save(tmp_path / "6.jpg", quality=100)
+    pixels = images(load_folder(tmp_path))
+    np.testing.assert_array_equal(pixels[:5], np.broadcast_to([30, 60, 90], [5, 4, 4, 3]))
+    np.testing.assert_allclose(pixels[5], np.broadcast_to([0, 255, 255], [4, 4, 3]), atol=2)
 
 
 @pytest.mark.parametrize("kind", ["empty", "missing", "file", ""])

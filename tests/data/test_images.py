@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ncsn_tf.data import images
-from ncsn_tf.errors import UserError
+from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.sampling import to_uint8
 
 GREY = 96  # between images
@@ -107,7 +107,7 @@ def test_movie_has_every_frame_and_rests_on_the_last(channels, tmp_path):
 
 def test_a_place_that_cannot_be_written(pictures, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    folder = tmp_path / "folder"
+    folder = tmp_path / "folder.png"
     folder.mkdir()
     for save, path in [
         (images.save_grid, tmp_path / "file" / "grid.png"),
@@ -119,7 +119,7 @@ def test_a_place_that_cannot_be_written(pictures, tmp_path):
             save(path, pictures)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
-    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.png"]
 
 
 def test_grid_of_given_columns(pictures):
@@ -137,3 +137,28 @@ def test_bytes_of_pictures_in_their_own_size(pictures):
         assert (movie.format, movie.n_frames, movie.size) == ("GIF", 3, (6, 4))
         movie.seek(1)
         assert np.all(np.asarray(movie.convert("L")) == 128)
+
+
+@pytest.mark.parametrize("name, kind", [("a.JPG", "JPEG"), ("a.jpeg", "JPEG"), ("a.Png", "PNG")])
+def test_the_ending_decides_the_format(name, kind, tmp_path):
+    image = np.full([600, 600, 3], 100, np.uint8)
+    images.save_picture(tmp_path / name, image)
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == kind
+        np.testing.assert_allclose(np.asarray(picture), image, atol=1)
+
+
+def test_a_movie_of_another_format(tmp_path):
+    frames = [np.full([512, 512, 3], value, np.uint8) for value in (0, 100, 200)]
+    images.save_movie(tmp_path / "chain.webp", frames)
+    with Image.open(tmp_path / "chain.webp") as movie:
+        assert (movie.format, movie.n_frames) == ("WEBP", 3)
+    for save, name, picture in [
+        (images.save_movie, "chain.mp4", frames),
+        (images.save_movie, "chain", frames),
+        (images.save_picture, "a.bmp", frames[0]),
+        (images.save_picture, "a", frames[0]),
+    ]:
+        with pytest.raises(ConfigError, match=f"{name} must end with .* or .*, which decides its"):
+            save(tmp_path / name, picture)
+    assert os.listdir(tmp_path) == ["chain.webp"]

@@ -60,6 +60,41 @@ def test_masks_that_cannot_be_used(save, tmp_path):
         load_mask("middle", 8)
     with pytest.raises(ValueError, match="^mask=.*black.png leaves nothing to fill: white is"):
         load_mask(save("black.png", np.zeros((8, 8), np.uint8)), 8)
+    with pytest.raises(ValueError, match="^mask=.*white.png leaves nothing known: black is"):
+        load_mask(save("white.png", np.full((8, 8), 255, np.uint8)), 8)
+    with pytest.raises(ValueError, match="leaves nothing"):
+        load_mask("right", 1)
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(UserError, match="text.png cannot be read: not a picture"):
         load_mask(str(tmp_path / "text.png"), 8)
+
+
+@pytest.mark.parametrize(
+    "mode, drawn, clear",
+    [
+        ("LA", (255, 255), (255, 0)),
+        ("RGBA", (255, 255, 255, 255), (255, 255, 255, 0)),
+        ("RGBA", (255, 255, 255, 255), (0, 0, 0, 0)),
+        ("RGB", (255, 255, 0), (0, 0, 255)),  # by luminance
+        ("I;16", 65535, 257 * 127),
+    ],
+)
+def test_what_is_transparent_or_dark_is_kept(mode, drawn, clear, tmp_path):
+    mask = Image.new(mode, (8, 8), clear)
+    for x in range(8):
+        for y in range(3):
+            mask.putpixel((x, y), drawn)
+    mask.save(tmp_path / "mask.png")
+    expected = np.zeros((8, 8), bool)
+    expected[:3] = True
+    np.testing.assert_array_equal(load_mask(str(tmp_path / "mask.png"), 8), expected)
+
+
+def test_a_mask_is_cropped_as_the_pictures_are(save):
+    wide = np.zeros((16, 32), np.uint8)
+    wide[:, 8:16] = 255  # the left half of the centred square
+    expected = np.zeros((8, 8), bool)
+    expected[:, :4] = True
+    np.testing.assert_array_equal(load_mask(save("a.png", wide), 8, resize=True), expected)
+    cropped = load_mask(save("a.png", wide), 8, resize=True, crop_size=8)
+    np.testing.assert_array_equal(cropped, expected)

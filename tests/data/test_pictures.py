@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ncsn_tf.data import pictures
+from ncsn_tf.data.decoding import crop_square, decode_picture, square_pixels
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -47,9 +48,9 @@ def test_pixels_are_those_of_the_file(save):
     np.testing.assert_array_equal(load(save("deep.png", deep))[0][:, :, 0], GREY)
 
 
-@pytest.fixture(params=["training images", "pictures to complete"])
+@pytest.fixture(params=["training images", "records", "pictures to complete"])
 def read(request, tmp_path):
-    """A function from a file, alone in its folder, to its pixels; both ways are to agree."""
+    """A function from a file, alone in its folder, to its pixels; all ways are to agree."""
 
     def read(path, channels):
         if request.param == "training images":
@@ -57,6 +58,8 @@ def read(request, tmp_path):
                 "image_folder", "train", data_dir=str(path.parent), image_size=8, channels=channels
             )
             return source.records[0]
+        if request.param == "records":
+            return square_pixels(decode_picture(path.read_bytes()), 8, channels)
         return load(path, channels)[0]
 
     return read
@@ -139,9 +142,9 @@ def test_the_modes_are_grey_or_colour(save):
 
 def test_the_centred_square():
     picture = Image.fromarray(np.tile(GREY, (1, 2))[:6])  # 6 x 16
-    np.testing.assert_array_equal(pictures.crop_square(picture), np.asarray(picture)[:, 5:11])
-    np.testing.assert_array_equal(pictures.crop_square(picture, 99), np.asarray(picture)[:, 5:11])
-    np.testing.assert_array_equal(pictures.crop_square(picture, 2), np.asarray(picture)[2:4, 7:9])
+    np.testing.assert_array_equal(crop_square(picture), np.asarray(picture)[:, 5:11])
+    np.testing.assert_array_equal(crop_square(picture, 99), np.asarray(picture)[:, 5:11])
+    np.testing.assert_array_equal(crop_square(picture, 2), np.asarray(picture)[2:4, 7:9])
 
 
 def test_a_folder_in_the_order_of_names_and_an_npz(save, tmp_path):
@@ -168,13 +171,15 @@ def test_other_sizes(save):
         load(small, also_sizes=[2])
 
 
-def test_colour_and_grey(save):
+def test_colour_and_grey_as_in_training(save, capsys):
     grey, colour = save("grey.png", GREY), save("colour.png", COLOUR)
-    with pytest.raises(UserError, match="grey.png is grey, and the network draws colour: "):
-        load(grey, 3)
-    with pytest.raises(UserError, match="colour.png has colours, and the network draws grey: "):
-        load(colour, 1)
-    assert load(grey, 3, also_grey=True)[0].shape == (8, 8, 1)
+    np.testing.assert_array_equal(load(grey, 3)[0], np.repeat(GREY[..., None], 3, -1))
+    assert capsys.readouterr().err == ""
+    (luminance,) = load(colour, 1)
+    assert capsys.readouterr().err == (
+        f"warning: 1 of 1 in {colour} with colours: made grey for the network\n"
+    )
+    np.testing.assert_allclose(luminance[..., 0], COLOUR @ [0.299, 0.587, 0.114], atol=1)
     same = save("same.png", np.repeat(GREY[..., None], 3, -1))
     np.testing.assert_array_equal(load(same)[0][:, :, 0], GREY)  # grey, stored as colour
 

@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets: splits, labels, and one line for what goes wrong."""
 
+import io
 import pathlib
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
+from PIL import Image
 from source_checks import images, one_line
 
 from ncsn_tf.data import batches as data
+from ncsn_tf.data import tfds_source
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -65,8 +68,8 @@ def load_tiny(data_dir, split, **options):
 def test_tfds_records_stay_encoded_and_decode_to_the_centred_square(tiny):
     data_dir = tiny(train=20, test=3)
     train = load_tiny(data_dir, "train")
-    assert train.records.dtype == tf.string
-    assert train.name == "tiny_pictures"
+    assert train.records.dtype == object
+    assert train.name == "tiny_pictures (train)"
     pixels = images(train)
     np.testing.assert_array_equal(np.sort(pixels[:, 0, 0, 0]), np.arange(20))
     assert np.all(pixels[..., 1] == 20)
@@ -132,6 +135,107 @@ def test_tfds_is_silent(tiny, capfd, caplog):
     assert caplog.text == ""
 
 
+@pytest.fixture
+def pictures(tiny, monkeypatch, tmp_path):
+    """A function that puts the bytes given for places into the train split; -> its data_dir."""
+
+    def prepare(size, contents):
+        data_dir = tiny(train=size, test=2)
+        found = tfds_source._encoded_examples
+
+        def examples(builder, split, dataset):
+            records, labels = found(builder, split, dataset)
+            for place, content in contents.items():
+                records[place] = content
+            return records, labels
+
+        monkeypatch.setattr(tfds_source, "_encoded_examples", examples)
+        return data_dir
+
+    return prepare
+
+
+def encode(picture, kind, **options):
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_an_undecodable_record_is_named_once_and_the_next_one_stands_in(pictures, capsys):
+    whole = encode(Image.new("RGB", (6, 6)), "PNG")
+    data_dir = pictures(10, {3: b"nothing", 4: whole[:40], 9: b""})
+    source = load_tiny(data_dir, "train", image_size=6)
+    labels = source.labels
+    options = {"batch_size": 5, "seed": 1, "with_labels": True}
+    seen = [
+        (images[:, 0, 0, 0] * 255, own)
+        for images, own in data.training_batches(source, **options).take(4).as_numpy_iterator()
+    ]
+    for red, own in seen:
+        np.testing.assert_array_equal(np.rint(red), own)  # a label stays with its image
+    epoch = sorted(np.concatenate([own for _, own in seen[:2]]))
+    readable = [labels[place] for place in (0, 1, 2, 5, 5, 5, 6, 7, 8, 0)]
+    assert epoch == sorted(readable)
+    lines = sorted(capsys.readouterr().err.splitlines())
+    place = "warning: example {} of tiny_pictures (train) left out, undecodable ("
+    assert [line[: len(place) - 1] for line in lines] == [place.format(i) for i in (3, 4, 9)]
+    # A resumed run sees the same.
+    later = data.training_batches(load_tiny(data_dir, "train"), **options, start_step=3)
+    images, own = next(later.as_numpy_iterator())
+    np.testing.assert_array_equal(images[:, 0, 0, 0] * 255, seen[3][0])
+
+
+def test_finite_passes_go_without_undecodable_records(pictures):
+    data_dir = pictures(10, {3: b"nothing", 4: b"", 9: b""})
+    source = load_tiny(data_dir, "train")
+    readable = {source.labels[place] for place in (0, 1, 2, 5, 6, 7, 8)}
+    pixels = data.load_pixels(source, 10)[:, 0, 0, 0]
+    assert len(pixels) == 7 and set(pixels) == readable
+    places, batches = zip(*data.ordered_batches(source, 4).as_numpy_iterator(), strict=True)
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert np.concatenate(places).tolist() == [0, 1, 2, 5, 6, 7, 8]
+    batches = list(data.evaluation_batches(source, batch_size=3, num_batches=9))
+    shown = np.rint(np.concatenate(batches)[:, 0, 0, 0] * 255)
+    assert len(shown) == len(set(shown)) == 6 and set(shown) <= readable
+    (batch,) = data.evaluation_batches(source, batch_size=8, num_batches=9)
+    assert set(np.rint(batch[:, 0, 0, 0] * 255)) == readable
+
+
+def test_a_data_set_without_a_decodable_record_is_a_user_error(pictures, capsys):
+    data_dir = pictures(3, dict.fromkeys(range(3), b"nothing"))
+    with pytest.raises(UserError) as error:
+        load_tiny(data_dir, "train")
+    assert one_line(error) == (
+        "none of the 3 examples of tiny_pictures (train) can be decoded: not a picture"
+    )
+    assert capsys.readouterr().err == ""
+
+
+def test_records_follow_the_rule_for_files(pictures):
+    """The formats that TFDS sets hold, as a folder would show them."""
+    turned = Image.fromarray(np.arange(36, dtype=np.uint8).reshape(6, 6) * 7)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    colour = Image.new("RGB", (6, 6), (30, 60, 90))
+    contents = [
+        encode(turned, "PNG", exif=exif),
+        encode(Image.new("RGBA", (6, 6), (255, 0, 0, 0)), "PNG"),
+        encode(Image.new("I;16", (6, 6), 257 * 40), "PNG"),
+        encode(Image.new("CMYK", (6, 6), (255, 0, 0, 0)), "JPEG"),
+        *(encode(colour, kind) for kind in ("BMP", "GIF", "TIFF")),
+        encode(colour, "WEBP", lossless=True),
+        encode(colour, "GIF", save_all=True, append_images=[Image.new("RGB", (6, 6))]),
+    ]
+    data_dir = pictures(12, dict(enumerate(contents)))
+    found = images(load_tiny(data_dir, "train"))
+    np.testing.assert_array_equal(found[0, ..., 0], np.rot90(np.asarray(turned), -1))
+    assert found[1].min() == 255 and np.unique(found[2]).tolist() == [40]
+    np.testing.assert_allclose(found[3, 0, 0], [0, 255, 255], atol=2)
+    np.testing.assert_array_equal(found[4:9], np.broadcast_to([30, 60, 90], [5, 6, 6, 3]))
+    grey = images(load_tiny(data_dir, "train", channels=1))
+    assert np.unique(grey[4:9]).tolist() == [54]  # the luminance
+
+
 def test_missing_data_dir_is_a_user_error(tmp_path):
     missing = str(tmp_path / "nowhere")
     with pytest.raises(UserError, match="nowhere"):
@@ -183,6 +287,8 @@ def test_real_mnist():
     pixels = np.concatenate(list(batches.as_numpy_iterator()))
     assert pixels.shape == (10_000, 28, 28, 1)
     np.testing.assert_allclose(pixels.mean(), 0.13251, atol=1e-4)  # the published mean of the split
+    for record in test.records[:50]:  # PNGs have the pixels that TensorFlow finds in them
+        np.testing.assert_array_equal(test.decode(record), tf.io.decode_png(record))
 
 
 @needs_real_data

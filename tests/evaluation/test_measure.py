@@ -81,6 +81,7 @@ def test_the_answer_and_its_files(run_dir, whole):
     assert sorted(os.listdir(out.parent)) == ["bits.json", "bits.npz"]
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_library(run_dir, whole):
     network, config, *_ = checkpoints.load_network(checkpoints.latest(run_dir))
     source = load_source("digits", "test", image_size=4, channels=1)
@@ -130,6 +131,7 @@ def test_continued_is_uninterrupted(run_dir, whole, tmp_path, monkeypatch):
     assert seen == [2]
 
 
+@pytest.mark.slow
 def test_a_run_of_many_levels(tiny_config, tmp_path):
     config = tiny_config(
         **{"image_size": 4, "model": "ncsnv2", "sigma_begin": 2.0, "num_levels": 200},
@@ -242,11 +244,11 @@ def run(*flags, cwd, before=()):
 
 
 @pytest.mark.slow
-def test_the_command(run_dir, whole, tmp_path, monkeypatch, capsys):
+def test_the_command(run_dir, whole, command_server, tmp_path, monkeypatch, capsys):
     """Of the newest run below the folder; a command with another seed does not continue."""
     (tmp_path / "runs").symlink_to(run_dir.parent, target_is_directory=True)
     flags = ["--bits_per_dim", "--ode_tolerance=0.1", "--num_dequantizations=2"]
-    done = run(*flags, "--num_images=2", cwd=tmp_path)
+    done = command_server.run(["evaluate.py", *flags, "--num_images=2"], cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     place = Path("runs/digits/evaluation/bits_per_dim.json")
     lines = done.stdout.splitlines()

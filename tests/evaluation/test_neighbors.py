@@ -125,8 +125,9 @@ def in_memory(pixels):
 def test_batches_and_places_in_a_sources_own_order():
     pixels = RNG.integers(0, 256, (7, 4, 4, 1), dtype=np.uint8)
     batches = list(ordered_batches(in_memory(pixels), 3).as_numpy_iterator())
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    np.testing.assert_array_equal(np.concatenate(batches), pixels)
+    assert [len(batch) for _, batch in batches] == [3, 3, 1]
+    np.testing.assert_array_equal(np.concatenate([batch for _, batch in batches]), pixels)
+    np.testing.assert_array_equal(np.concatenate([place for place, _ in batches]), np.arange(7))
     np.testing.assert_array_equal(images_at(in_memory(pixels), [5, 0, 5]), pixels[[5, 0, 5]])
 
 
@@ -268,7 +269,7 @@ def test_command_says_what_is_wrong(tiny_run, tmp_path, capsys):
         (1, "holds no checkpoint", f"--workdir={none}"),
         (1, f"{none} is not a file", run, f"--samples={none}"),
         (1, "deeper/a.png cannot be written: Not a directory", run, f"--out={text}/deeper/a.png"),
-        (2, "--out=x.jpg must end with .png", run, "--out=x.jpg"),
+        (2, "--out=x.bmp must end with .png, .jpg or .jpeg", run, "--out=x.bmp"),
         (2, "would replace", f"--samples={good}", f"--out={good[:-4]}.png"),
         (2, "--space=colour must be pixels or features", "--space=colour"),
     ):

@@ -230,7 +230,7 @@ def test_graph_stays_small(golden_network):
     assert nodes < 4000
 
 
-@pytest.mark.parametrize("kind", [NCSN, NCSNv2])
+@pytest.mark.parametrize("kind", [pytest.param(NCSN, marks=pytest.mark.slow), NCSNv2])
 def test_recomputed_gradients_are_the_same_and_keep_less(kind):
     """The forward pass stands in the graph twice, and the gradients agree to rounding."""
     noise = 3 if kind is NCSN else [1.0, 0.5, 0.1]

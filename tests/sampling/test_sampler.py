@@ -1,10 +1,16 @@
 """The sampler of a run: an image is a function of its seed, whoever is drawn with it."""
 
+import os
+import signal
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ncsn_tf.backend import signals
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.sampling.conditional import ConditionalLangevin, Known, Measurement
 from ncsn_tf.sampling.langevin import AnnealedLangevin, annealed_langevin
@@ -110,6 +116,31 @@ def test_pieces_cover_every_step_once(one, num_levels, num_steps_each):
     steps = [step for start, stop in pieces for step in range(start, stop)]
     assert steps == list(range(num_levels * num_steps_each))
     assert len(pieces) <= 2 * NUM_PIECES
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_calls_of_any_length_draw_the_same_images(one, images, flow, monkeypatch):
+    """How long a call may be depends on the time that the calls before it took."""
+    sampler = Sampler(pulled, ProbabilityFlow(SIGMAS), SHAPE, **SETTINGS) if flow else one
+    expected = sampler.draw(SEEDS) if flow else images
+    monkeypatch.setattr(sampler, "pieces", [(0, sampler.pieces[-1][1])])
+    for most in (1, 2, 4, 100):
+        monkeypatch.setattr(sampler, "_pace", SimpleNamespace(most=most, call=nullcontext))
+        np.testing.assert_array_equal(sampler.draw(SEEDS), expected)
+
+
+def test_a_signal_ends_the_chain(one, monkeypatch):
+    calls = []
+
+    def advance(state, *args):
+        calls.append(args)
+        os.kill(os.getpid(), signal.SIGINT)
+        return state
+
+    monkeypatch.setattr(one, "_advance", advance)
+    with signals.deferred(lambda name: None), pytest.raises(signals.Interrupted):
+        one.draw(SEEDS)
+    assert len(calls) == 1
 
 
 def pulled(x, levels):

@@ -315,9 +315,14 @@ def test_the_steps_that_the_export_took_are_those_asked_for(connect):
         "here:8500 takes 5 steps a level, not --num_steps_each=7: ask for no more, or export with "
         "a larger --max_steps_each"
     )
-    unasked = FakeTransport(signatures=found)
-    connect(unasked, step_lr=0.5).images(np.arange(2))
-    assert unasked.calls[-1][-1] == ("image",)
+    unasked, _ = client(5, 9, step_lr=0.5)
+    np.testing.assert_array_equal(unasked.images(np.arange(2)), images)
+    diverged, _ = client(5, 0, step_lr=0.5)
+    with pytest.raises(UserError) as error:
+        diverged.images(np.arange(2))
+    assert str(error.value) == (
+        "here:8500 says: the chains of 1 image diverged: --step_lr=0.5 must be smaller"
+    )
 
 
 @pytest.mark.parametrize("step_lr, value", [(1e-50, "0"), (1e39, "inf")])

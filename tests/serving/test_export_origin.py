@@ -1,5 +1,7 @@
 """Images from exported SavedModels, and folders that hold none."""
 
+import json
+
 import numpy as np
 import pytest
 import serving_server
@@ -8,6 +10,7 @@ from tqdm import tqdm
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.serving.export_origin import Export
+from ncsn_tf.serving.metadata import Metadata, read_metadata
 
 
 class OtherModel(tf.Module):
@@ -81,3 +84,53 @@ def test_not_an_export(name, exports):
         Export(exports / name)
     assert str(exports / name) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class Weighted(tf.Module):
+    """A sampler of black images, with weights."""
+
+    def __init__(self):
+        self.weights = tf.Variable(tf.zeros([1000]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="seed")])
+    def sample_uint8(self, seed):
+        value = tf.cast(tf.reduce_sum(self.weights), tf.uint8)
+        return {"image": tf.fill([tf.size(seed), 2, 2, 1], value)}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("name", ["variables.data-00000-of-00001", "variables.index"])
+def test_an_export_whose_weights_are_cut(name, share, tmp_path):
+    module = Weighted()
+    tf.saved_model.save(module, str(tmp_path), {"sample_uint8": module.sample_uint8})
+    path = tmp_path / "variables" / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=f"{tmp_path} is not an exported sampler: "):
+        Export(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"max_steps_each": "x"}', "max_steps_each must be a whole number above 0, not 'x'"),
+        ('{"max_steps_each": 0}', "max_steps_each must be a whole number above 0, not 0"),
+        ('{"max_steps_each": true}', "max_steps_each must be a whole number above 0, not True"),
+        ('{"interface": 99}', "was exported by a later version: its interface is number 99"),
+        ("[1]", "cannot be read: it is not a JSON object"),
+        ("[" * 100_000, "cannot be read"),
+        ("", "cannot be read"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_metadata_that_cannot_be(text, message, tmp_path):
+    (tmp_path / "metadata.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(UserError) as error:
+        Export(tmp_path)
+    assert message in str(error.value) and str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("config", [None, 3, {"features": -1}, {"unknown": 1}])
+def test_metadata_of_other_settings_are_left_aside(config, tmp_path):
+    (tmp_path / "metadata.json").write_text(json.dumps({"config": config, "max_steps_each": 9}))
+    assert read_metadata(tmp_path) == Metadata(max_steps_each=9)

@@ -71,8 +71,8 @@ def test_files_are_those_of_local_sampling(protocol, settings, server, address, 
         ("local", {"saved_model": str(server.folder)}),
         ("served", {"server": address[protocol], "in_flight": 3, "deadline": 60.0}),
     ]:
-        for format in ("npz", "grid", "png"):
-            out = f"{name}/all.{format}"
+        for format, out in (("npz", "all.npz"), ("grid", "all.png"), ("png", "all")):
+            out = f"{name}/{out}"
             sample(
                 **origin, **settings, num_samples=11, seed=4, batch_size=2, format=format, out=out
             )

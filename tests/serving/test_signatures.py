@@ -160,7 +160,11 @@ def test_a_run_away_chain_still_answers(call):
     np.testing.assert_array_equal(
         answer["image"][1], call("sample_uint8", seed=SEEDS[1:2])["image"][0]
     )
-    assert tf.io.decode_png(answer["image_bytes"][0]).shape == (8, 8, 1)
+    assert not tf.io.decode_png(answer["image_bytes"][0]).numpy().any()
+    assert not answer["samples"][0].any() and answer["steps_per_level"].tolist() == [0, 3]
+    x = np.stack([np.full([8, 8, 1], bad, "f4") for bad in (np.nan, np.inf, 3e38, 0.25)])
+    score = call("score", x=x, label=np.zeros(4, np.int32))["score"]
+    assert np.isfinite(score).all() and not score[0].any() and score[3].any()
 
 
 def test_weights_are_attached_as_raw_variables(network):

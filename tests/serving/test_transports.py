@@ -140,8 +140,10 @@ def size_of(request):
 
 
 def test_a_grpc_request_asks_for_no_output_that_it_does_not_need(connect, server):
-    Client(connect("grpc"), step_lr=0.5).images(SEEDS)
+    Client(connect("grpc")).images(SEEDS)
     assert list(server.requests[-1][2].output_filter) == ["image"]
+    Client(connect("grpc"), step_lr=0.5).images(SEEDS)  # whose chains may diverge: it is told
+    assert list(server.requests[-1][2].output_filter) == ["image", "steps_per_level"]
     Client(connect("grpc"), version=1, num_steps_each=4).images(SEEDS)
     request = server.requests[-1][2]
     assert request.model_spec.name == "ncsn"

@@ -14,8 +14,8 @@ from ncsn_tf.backend.compat import KERAS_3, raw_variable
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints
-from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training import checkpoint_files, checkpoints
+from ncsn_tf.training.checkpoints import open_config, open_run
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_network import build_network
 from ncsn_tf.training.state import TrainingState
@@ -189,6 +189,8 @@ def test_the_last_checkpoints_are_kept(state, config):
             for part in ("data-00000-of-00001", "index")
         ]
         assert sorted(os.listdir(folder)) == ["checkpoint", *steps]
+        # For TensorBoard and others that look there.
+        assert tf.train.latest_checkpoint(str(folder)) == str(folder / "step-3")
         assert run.save() == checkpoints.latest(config.run_dir) == str(folder / "step-3")
     finally:
         state.step.assign(step)
@@ -204,26 +206,227 @@ def flip(path, place=None):
     path.write_bytes(bytes(content))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda data, index: cut(data, 0.5),
-        lambda data, index: cut(data, 0.0),
-        lambda data, index: data.unlink(),
-        lambda data, index: flip(data),
-        lambda data, index: cut(index, 0.5),
-        lambda data, index: cut(index, 0.0),
-        lambda data, index: index.write_bytes(b"not a checkpoint, but long enough for one" * 9),
-    ],
-    ids=["half", "empty", "gone", "flipped", "half index", "empty index", "foreign index"],
-)
-def test_a_damaged_checkpoint_is_named_in_one_line(damage, fresh, saved, config):
-    damage(Path(saved + ".data-00000-of-00001"), Path(saved + ".index"))
-    with pytest.raises(UserError) as error:
-        RunCheckpoints(fresh, config).restore()
-    assert not isinstance(error.value, ConfigError)
-    assert f"checkpoint {saved} cannot be read" in str(error.value)
-    assert "\n" not in str(error.value)
+DAMAGES = {
+    "half": lambda data, index: cut(data, 0.5),
+    "empty": lambda data, index: cut(data, 0.0),
+    "gone": lambda data, index: data.unlink(),
+    "flipped": lambda data, index: flip(data),
+    "half index": lambda data, index: cut(index, 0.5),
+    "empty index": lambda data, index: cut(index, 0.0),
+    "foreign index": lambda data, index: index.write_bytes(b"not a checkpoint, but longer" * 9),
+}
+
+
+def break_files(saved, how):
+    DAMAGES[how](Path(saved + ".data-00000-of-00001"), Path(saved + ".index"))
+
+
+def contents(folder):
+    """{name: bytes} of a folder's files."""
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_one_that_is_damaged_and_no_other(how, fresh, saved, config):
+    """One line, and nothing is changed."""
+    break_files(saved, how)
+    before = contents(config.run_dir / "checkpoints")
+    for read in (RunCheckpoints(fresh, config).restore, lambda: open_config(config.run_dir)):
+        with pytest.raises(UserError) as error:
+            read()
+        assert not isinstance(error.value, ConfigError)
+        assert f"checkpoint {saved} cannot be read (" in str(error.value)
+        assert "there is no other" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert contents(config.run_dir / "checkpoints") == before
+
+
+@pytest.fixture
+def two(state, saved, config):
+    """Paths of a run's two checkpoints, the older first."""
+    state.step.assign_add(5)
+    newer = RunCheckpoints(state, config).save()
+    state.step.assign_sub(5)
+    return saved, newer
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_the_newest_intact_one_is_used_by_all(how, fresh, two, config, capsys):
+    older, newer = two
+    folder = config.run_dir / "checkpoints"
+    break_files(newer, how)
+    (folder / "damaged-step-12.index").write_text("of another time")
+    before = contents(folder)
+
+    assert open_config(config.run_dir) == config
+    assert contents(folder) == before
+    (first,) = capsys.readouterr().err.splitlines()
+    if how == "flipped":  # what is read of it to draw samples
+        run = open_run(config.run_dir)
+        assert (run.path, run.step) == (older, 7)
+        assert capsys.readouterr().err == f"{first}\n"
+    assert first.startswith(f"warning: checkpoint {newer} is damaged (")
+    assert first.endswith("): the one before is used")
+
+    assert RunCheckpoints(fresh, config).restore()
+    assert int(fresh.step.numpy()) == 7
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: checkpoint {newer} is damaged (")
+    assert line.endswith("): set aside as damaged-step-12-2, the one before is used")
+    renamed = {
+        name.replace("damaged-step-12-2.", "step-12."): content
+        for name, content in contents(folder).items()
+    }
+    assert renamed == before
+    assert checkpoints.latest(config.run_dir) == older
+    open_config(config.run_dir)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\0" * 99, b'model_checkpoint_path: "step-1"'])
+def test_what_is_on_disk_counts_and_no_state_file(content, fresh, two, config):
+    path = config.run_dir / "checkpoints" / "checkpoint"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    assert RunCheckpoints(fresh, config).restore()
+    assert int(fresh.step.numpy()) == 12
+    assert checkpoints.latest(config.run_dir) == two[1]
+    assert checkpoints.newest_run(config.run_dir.parent) == config.run_dir
+
+
+def test_every_flipped_byte_is_noticed(saved):
+    """Or it changes nothing that is read."""
+    expected = tensors(saved)
+    for ending, step in ((".data-00000-of-00001", 97), (".index", 41)):
+        path = Path(saved + ending)
+        intact = path.read_bytes()
+        noticed = 0
+        for place in range(0, len(intact), max(1, len(intact) // step)):
+            flip(path, place)
+            if checkpoint_files.damage(saved) is None:
+                assert tensors(saved) == expected, (ending, place)
+            else:
+                noticed += 1
+            path.write_bytes(intact)
+        assert noticed > step // 2
+    assert checkpoint_files.damage(saved) is None
+
+
+def tensors(path):
+    reader = tf.train.load_checkpoint(path)
+    return {
+        name: np.asarray(reader.get_tensor(name)).tobytes()
+        for name in reader.get_variable_to_shape_map()
+    }
+
+
+def test_what_the_system_does_not_let_be_read_is_no_damage(fresh, two, config, monkeypatch):
+    _, newer = two
+    break_files(newer, "flipped")
+    before = contents(config.run_dir / "checkpoints")
+
+    def no_open(path, mode):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoint_files, "open", no_open, raising=False)
+    for read in (RunCheckpoints(fresh, config).restore, lambda: open_config(config.run_dir)):
+        with pytest.raises(UserError, match="step-12.* cannot be read: Input/output error"):
+            read()
+    assert contents(config.run_dir / "checkpoints") == before
+
+
+def test_one_that_training_removes_while_it_is_read(two, config, capsys):
+    older, newer = two
+
+    def read(path):
+        if path == newer:
+            for file in Path(path).parent.glob("step-12.*"):
+                file.unlink()
+        with checkpoint_files.readable(path) as plain:
+            checkpoint_files.read_tensors(plain)
+
+    found = checkpoint_files.newest_intact(config.run_dir, read)
+    assert (found.path, found.damaged) == (older, {})
+
+
+def test_what_killed_writers_left_is_removed(saved, config):
+    folder = config.run_dir / "checkpoints"
+    before = sorted(os.listdir(folder))
+    (config.run_dir / "samples").mkdir()
+    for name in ("writing-step-9_temp", "step-8_temp"):
+        (folder / name).mkdir()
+        (folder / name / "part-00000-of-00001.data-00000-of-00001").write_text("a")
+    mine = ["damaged-step-3.index", "notes_temp", "step-7.txt", ".notes.999999999"]
+    for name in [
+        *("writing-step-9.index", "writing-step-9.data-00000-of-00001"),
+        *("step-3.data-00000-of-00001", ".checkpoint.999999999.tmp", *mine),
+    ]:
+        (folder / name).write_text("a")
+    (config.run_dir / ".config.json.999999999.tmp").write_text("a")
+    (config.run_dir / "samples" / ".step-0000001.png.999999999.tmp").write_text("a")
+    checkpoint_files.remove_remains(config.run_dir, config.keep_checkpoints)
+    assert sorted(os.listdir(folder)) == sorted([*before, *mine])
+    assert sorted(os.listdir(config.run_dir)) == ["checkpoints", "samples"]
+    assert os.listdir(config.run_dir / "samples") == []
+
+
+@pytest.mark.parametrize("call", ["write", "sync", "replace"])
+def test_a_full_disk_leaves_the_earlier_ones(call, state, saved, config, monkeypatch):
+    folder = config.run_dir / "checkpoints"
+    before = contents(folder)
+
+    def fail(*args, **kwargs):
+        if call == "write":
+            (folder / "writing-step-12_temp").mkdir()
+            raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        raise OSError(28, "No space left on device")
+
+    run = RunCheckpoints(state, config)
+    place = {"write": run.checkpoint, "sync": checkpoint_files, "replace": checkpoint_files.os}
+    monkeypatch.setattr(place[call], call, fail)
+    state.step.assign_add(5)
+    try:
+        with pytest.raises(UserError, match="step 12 cannot be written to .*: No space left on"):
+            run.save()
+    finally:
+        state.step.assign_sub(5)
+    monkeypatch.undo()
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("name", ["exp[1]", "a\\b", "[[*?] {x}", "\u65e5\u672c 'a' \"b\""])
+def test_every_name_that_a_folder_can_have(name, state, fresh, settings, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = settings(workdir=os.path.join("runs", name, name), keep_checkpoints=1)
+    for number in (7, 12):
+        state.step.assign(number)
+        path = RunCheckpoints(state, config).save()
+    state.step.assign(7)
+    assert path == checkpoints.latest(config.run_dir)
+    names = sorted(os.listdir(config.run_dir / "checkpoints"))
+    assert names == ["checkpoint", "step-12.data-00000-of-00001", "step-12.index"]
+    assert RunCheckpoints(fresh, config).restore()
+    assert int(fresh.step.numpy()) == 12
+    assert open_config(config.run_dir) == config
+    assert checkpoints.newest_run(Path("runs", name)) == config.run_dir
+    flip(Path(path + ".index"))
+    with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be read")):
+        open_config(config.run_dir)
+
+
+def test_a_writer_that_may_not_write(state, saved, config):
+    def check():
+        raise UserError("taken over")
+
+    before = contents(config.run_dir / "checkpoints")
+    state.step.assign_add(5)
+    try:
+        with pytest.raises(UserError, match="taken over"):
+            RunCheckpoints(state, config, check).save()
+    finally:
+        state.step.assign_sub(5)
+    assert contents(config.run_dir / "checkpoints") == before
 
 
 def test_a_network_of_a_damaged_checkpoint(state, saved):
@@ -267,10 +470,10 @@ def test_no_checkpoint(tmp_path):
 
 def test_newest_run_is_the_one_written_to_last(tmp_path):
     for age, name in [(30, "a"), (10, "b"), (20, "c")]:
-        state = tmp_path / name / "checkpoints" / "checkpoint"
-        state.parent.mkdir(parents=True)
-        state.touch()
-        os.utime(state, (10_000 - age, 10_000 - age))
+        index = tmp_path / name / "checkpoints" / "step-3.index"
+        index.parent.mkdir(parents=True)
+        index.touch()
+        os.utime(index, (10_000 - age, 10_000 - age))
     (tmp_path / "no run").mkdir()
     assert checkpoints.newest_run(tmp_path) == tmp_path / "b"
 

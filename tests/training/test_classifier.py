@@ -1,10 +1,6 @@
 """The classifier of noisy images: its file, its training, its use by sample.py."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -155,17 +151,10 @@ def test_sample_draws_what_the_classifier_takes_for_the_label(files, trained):
     assert share(logits).mean() > 0.5
 
 
-def run(*flags, cwd):
-    command = [sys.executable, "-m", "ncsn_tf", "classifier", *flags]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
-def test_the_command(files, tmp_path):
+def test_the_command(files, command_server, tmp_path):
+    command = ["-m", "ncsn_tf", "classifier"]
     flags = [f"--workdir={files / 'run'}", "--num_steps=2", "--features=2"]
-    done = run(*flags, "--out=new/digits.npz", cwd=tmp_path)
+    done = command_server.run([*command, *flags, "--out=new/digits.npz"], cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Wrote new/digits.npz")
     assert re.fullmatch(
         r"Test images classified right, by noise level: \d+% at 0.5, \d+% at 0.071, \d+% at 0.01",
@@ -175,7 +164,7 @@ def test_the_command(files, tmp_path):
     assert (loaded.num_classes, tuple(loaded.image_shape)) == (10, (8, 8, 1))
     save_picture(tmp_path / "a.png")
     unlabelled = ["--dataset=image_folder", f"--data_dir={tmp_path}"]
-    done = run(*flags, *unlabelled, cwd=tmp_path)
+    done = command_server.run([*command, *flags, *unlabelled], cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         "error: data set 'image_folder' has no labels: name one that has with --dataset"

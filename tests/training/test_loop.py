@@ -13,11 +13,12 @@ import tensorflow as tf
 from PIL import Image
 from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
-from ncsn_tf.backend import compat
+from ncsn_tf.backend import compat, signals
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.sampling.sampler import Sampler
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints, loop
+from ncsn_tf.training import checkpoints, hooks, loop
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.hooks import Every
 from ncsn_tf.training.reporter import Reporter
@@ -291,6 +292,40 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("work", ["sample grid", "test loss"])
+def test_a_signal_ends_a_grid_and_a_test_loss_and_saves_the_step(work, fake, monkeypatch, capsys):
+    """Long ones are left between two of their calls."""
+    calls = []
+
+    def call(self, *args):
+        calls.append(work)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return args[0] if work == "sample grid" else tf.constant(1.0)
+
+    if work == "sample grid":
+        monkeypatch.setattr(Sampler, "_advance_all", call)
+        fake = dataclasses.replace(fake, sample_every=3, num_steps_each=50)
+    else:
+        monkeypatch.setattr(hooks.TestLoss, "_batch_loss", call)
+        fake = dataclasses.replace(fake, eval_every=3, eval_batches=10)
+    monkeypatch.setattr(tf, "function", lambda function, **_: function)
+    train(fake)
+    assert len(calls) == 2
+    assert checkpoints.latest(fake.run_dir).endswith("step-3")
+    last_line = capsys.readouterr().err.splitlines()[-1]
+    assert last_line == "SIGTERM: saved step 3; the same command resumes"
+    assert not (fake.run_dir / "samples").exists()
+
+
+def test_a_signal_in_the_first_step_is_not_awaited(fake, monkeypatch):
+    """It compiles, which can take minutes, and there is nothing to be saved."""
+    monkeypatch.setattr(FakeStep, "run", lambda self, batch: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(signals.Interrupted):
+        train(fake)
+    assert not (fake.run_dir / "checkpoints").exists()
+
+
 @pytest.mark.parametrize("device", ["CPU", "GPU"])
 @pytest.mark.parametrize("xla_on_cpu", [True, False])
 def test_jit_compile_is_off_where_xla_takes_minutes(device, xla_on_cpu, fake, monkeypatch):
@@ -329,6 +364,7 @@ def own():
     return [load_source("digits", split, image_size=8, channels=1) for split in ("train", "test")]
 
 
+@pytest.mark.slow
 def test_own_images_train_and_resume_as_a_data_set_does(
     own, settings, tiny_network, tmp_path, capsys
 ):

@@ -266,6 +266,7 @@ def test_bfloat16_gives_nearly_the_same_gradient(settings):
 # --- tiles ---
 
 
+@pytest.mark.slow
 def test_tiles_give_the_gradient_of_the_batch(settings):
     """And the same bits each time, although two tiles are computed at once."""
     strategy = mirrored_strategy(["CPU:0"])

@@ -31,7 +31,7 @@ def data_uri(content: bytes, kind: str) -> str:
 
     Args:
         content: of the picture's file.
-        kind: "png" or "gif".
+        kind: "png", "gif" or "webp".
 
     Example:
         >>> data_uri(b"GIF89a", "gif")
@@ -193,10 +193,12 @@ def evaluations(run_dir: str | os.PathLike) -> list[dict]:
     tables = []
     for path in sorted((Path(run_dir) / "evaluation").glob("*.json")):
         try:
-            values = json.loads(_read(path))
+            rows = _rows(json.loads(_read(path)))
         except ValueError as error:
             raise UserError(f"{path} is not valid JSON: {error}") from None
-        tables.append({"name": path.stem.replace("_", " "), "rows": _rows(values)})
+        except RecursionError:
+            raise UserError(f"{path} is nested too deeply to be shown") from None
+        tables.append({"name": path.stem.replace("_", " "), "rows": rows})
     return tables
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from ncsn_tf.errors import UserError
 from ncsn_tf.evaluation.report import drawings, folder
 from ncsn_tf.evaluation.samples import draw_samples
-from ncsn_tf.files import check_place, write_atomically
+from ncsn_tf.files import check_place, require_ending, user_path, write_atomically
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_files, checkpoints
 
 NAME = "report.html"
 _TEMPLATE = Path(__file__).with_name("template.html")
@@ -47,8 +47,9 @@ def write_report(
         UserError: no run, a file that cannot be read, or the place cannot be written.
     """
     run_dir = checkpoints.find_run(workdir)
-    target = Path(out).expanduser() if out else run_dir / NAME
+    target = user_path(out) if out else run_dir / NAME
     check_place(target)
+    require_ending(target, (".html", ".htm"))
     page = build_page(
         run_dir,
         average=average,
@@ -98,7 +99,7 @@ def build_page(
         average: take the averaged weights where the run has them.
         data_dir: where the data are; empty is where the run has them from.
         chain: draw a chain and show it as a movie.
-        chain_file: a GIF to show instead.
+        chain_file: a GIF or WebP to show instead.
         neighbors: draw samples and find the training images nearest to them.
         space: what these are near in, "pixels" or "features", see `neighbors.Search`.
         scores: show scores and one denoising step of a test image.
@@ -138,7 +139,7 @@ def build_page(
 def _open(run_dir, average):
     """(config, network, step, kind of weights) of a run; without a checkpoint only its config."""
     settings = run_dir / "config.json"
-    if settings.is_file() and not any((run_dir / checkpoints.FOLDER).glob("*.index")):
+    if settings.is_file() and not checkpoint_files.listed(run_dir):
         return Config.load(settings), None, 0, None
     run = checkpoints.open_run(run_dir, average)
     return run.config, run.network, run.step, run.weights
@@ -198,9 +199,11 @@ def _drawn(config, network, wanted, ready, space, say):
 
 def _chain_file(path):
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = user_path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if not content.startswith((b"GIF87a", b"GIF89a")):
-        raise UserError(f"{path} is not a GIF, as sample.py --movie writes")
-    return {"uri": folder.data_uri(content, "gif")}
+    if content.startswith((b"GIF87a", b"GIF89a")):
+        return {"uri": folder.data_uri(content, "gif")}
+    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+        return {"uri": folder.data_uri(content, "webp")}
+    raise UserError(f"{path} is not a GIF or WebP, as sample.py --movie writes")

@@ -1,0 +1,264 @@
+"""An end that was asked for: Ctrl-C, SIGTERM, a terminal that was closed (SIGHUP).
+
+The first signal asks a command to end, and it ends within ten seconds. What that means is for the
+block of code that runs: usually `Interrupted` is raised, so that files which are half written are
+removed; in `deferred` blocks the code asks `check` where it can stop; in `at_once` blocks, where
+nothing can be lost, the process ends there and then. Python runs its handlers between two of
+its own instructions, not within a call of TensorFlow that may take minutes: therefore a command
+also has a thread (`watched`) that ends the process when the main thread does not come to it.
+
+A second signal kills. One that comes within a second of the first is the same wish: a shell and
+the kernel both tell of a closed terminal, and `timeout` tells a process and then its group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+GRACE = 6.0  # seconds for the end of the main thread; the rest of ten is for saving in its stead
+SAME_WISH = 1.0  # seconds after the first signal in which another one says nothing new
+_POLL = 0.5
+NUMBERS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Interrupted(KeyboardInterrupt):
+    """An end was asked for.
+
+    Attributes:
+        line: what to tell the user.
+        code: the exit code.
+    """
+
+    def __init__(self, line: str, code: int):
+        super().__init__(line)
+        self.line = line
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reaction:
+    """What a signal does to the code that runs."""
+
+    line: str = ""  # {name} is the signal's; "" is that of `_end_of`
+    code: int | None = None  # None is 128 and the signal's number
+    is_deferred: bool = False
+    is_at_once: bool = False
+    on_overdue: Callable[[str], str | None] | None = None
+
+
+class _State:
+    """Of this process, as signals are."""
+
+    reaction = _Reaction()
+    asked: int | None = None  # the first signal
+    asked_at = 0.0
+    is_handling = False
+    is_watched = False
+    is_settled = False
+
+
+def asked() -> str:
+    """The name of the signal that asked for an end; "" where none did."""
+    return "" if _State.asked is None else signal.Signals(_State.asked).name
+
+
+def check() -> None:
+    """Raise `Interrupted` if an end was asked for: for the places where long work can be left."""
+    if _State.asked is not None:
+        raise Interrupted(*_end_of(_State.reaction, _State.asked))
+
+
+def settle() -> None:
+    """All is saved and said: the process may take its time to end by itself."""
+    _State.is_settled = True
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[None]:
+    """Around a command: signals raise `Interrupted`, and the process ends even if that waits.
+
+    Signals are handled in the main thread only; elsewhere, nothing happens.
+    """
+    with handling() as is_handling:
+        if not is_handling:
+            yield
+            return
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        stderr = os.dup(2)  # file descriptor 2 itself may be elsewhere: see `quiet`
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        thread = threading.Thread(target=_watch, args=(read, stderr), daemon=True)
+        thread.start()
+        _State.is_watched = True
+        try:
+            yield
+        finally:
+            _State.is_watched = False
+            signal.set_wakeup_fd(before)
+            os.close(write)  # ends the thread
+            thread.join()
+            os.close(read)
+            os.close(stderr)
+
+
+@contextlib.contextmanager
+def handling() -> Iterator[bool]:
+    """Signals have the meaning of this module; not those that are ignored, as under nohup.
+
+    Yields:
+        whether they have it from here on: not in other threads, and not if they had it already.
+    """
+    if _State.is_handling or threading.current_thread() is not threading.main_thread():
+        yield False
+        return
+    numbers = [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
+    _State.is_handling = True
+    previous = {number: signal.signal(number, _handle) for number in numbers}
+    try:
+        yield True
+    finally:
+        for number, handler in previous.items():
+            # None: a handler that was not set from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _State.is_handling, _State.asked, _State.is_settled = False, None, False
+
+
+@contextlib.contextmanager
+def deferred(on_overdue: Callable[[str], str | None]) -> Iterator[None]:
+    """In this block a signal raises nothing: `asked` and `check` tell of it.
+
+    Args:
+        on_overdue: called in another thread, with the signal's name, when the block has gone on for
+            `GRACE` seconds after it: does what can still be done and returns the last line for the
+            user, with which the process ends as one that was broken off; or raises `Interrupted`
+            with line and code; or returns None, and is called again.
+    """
+    with handling(), _reacting(is_deferred=True, on_overdue=on_overdue):
+        yield
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """In this block, within a deferred one, a signal raises `Interrupted` again."""
+    with _reacting(is_deferred=False, on_overdue=None):
+        yield
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """In this block a command ends at the signal itself: nothing can be lost, nothing is cleared.
+
+    For long calls of TensorFlow and for imports, which must not meet exceptions.
+    """
+    is_at_once = not _State.reaction.is_deferred
+    with _reacting(is_at_once=is_at_once):
+        yield
+    if is_at_once:
+        check()  # the thread may come to a signal of the last moment only now
+
+
+@contextlib.contextmanager
+def outcome(line: str, code: int | None = None) -> Iterator[None]:
+    """In this block an end is told by that line, in which {name} is the signal's, and that code.
+
+    Args:
+        line: for the user.
+        code: the exit code; None is 128 and the signal's number, as for work broken off.
+    """
+    with _reacting(line=line, code=code):
+        yield
+
+
+@contextlib.contextmanager
+def _reacting(**changes):
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are for the main thread: what another one does is not asked
+        return
+    before = _State.reaction
+    _State.reaction = dataclasses.replace(before, **changes)
+    try:
+        yield
+    finally:
+        _State.reaction = before
+
+
+def _end_of(reaction, number):
+    """(line, exit code) of an end."""
+    name = signal.Signals(number).name
+    usual = "interrupted" if number == signal.SIGINT else f"interrupted by {name}"
+    line = reaction.line.replace("{name}", name) or usual
+    return line, 128 + number if reaction.code is None else reaction.code
+
+
+def _handle(number, _frame):
+    """Python's handler: runs in the main thread, when that is between two instructions."""
+    if _State.asked is not None:
+        if time.monotonic() - _State.asked_at >= SAME_WISH:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        return
+    _State.asked, _State.asked_at = number, time.monotonic()
+    reaction = _State.reaction
+    if reaction.is_deferred or (reaction.is_at_once and _State.is_watched):
+        return
+    raise Interrupted(*_end_of(reaction, number))
+
+
+def _watch(read, stderr):
+    """The thread: sees each signal as it comes, from the file descriptor that the kernel's handler
+    writes to, and ends the process where the main thread does not."""
+    number = seen_at = deadline = None
+    with selectors.DefaultSelector() as selector:
+        selector.register(read, selectors.EVENT_READ)
+        while True:
+            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if selector.select(wait):
+                signals = os.read(read, 64)
+                if not signals:
+                    return  # the command has ended
+                for sent in filter(NUMBERS.__contains__, signals):
+                    now = time.monotonic()
+                    if number is None:
+                        number, seen_at, deadline = sent, now, now + GRACE
+                    elif now - seen_at >= SAME_WISH:
+                        _exit(stderr, "", 128 + sent)
+            if number is None:
+                continue
+            reaction = _State.reaction
+            if reaction.is_at_once:
+                _exit(stderr, *_end_of(reaction, number))
+            if time.monotonic() >= deadline:
+                if not _State.is_settled:
+                    _exit_overdue(reaction, number, stderr)
+                deadline = time.monotonic() + _POLL
+
+
+def _exit_overdue(reaction, number, stderr):
+    """End the process unless its reaction wants to wait."""
+    if reaction.on_overdue is None:
+        _exit(stderr, *_end_of(reaction, number))
+        return
+    try:
+        line, code = reaction.on_overdue(signal.Signals(number).name), 128 + number
+    except Interrupted as end:
+        line, code = end.line, end.code
+    if line is not None:
+        _exit(stderr, line, code)
+
+
+def _exit(stderr, line, code):
+    """End the process from this thread, whatever the main thread does."""
+    if line:
+        start = "\n" if os.isatty(stderr) else ""  # after a progress bar
+        with contextlib.suppress(OSError):
+            os.write(stderr, f"{start}{line}\n".encode(errors="backslashreplace"))
+    os._exit(code)

@@ -1,0 +1,81 @@
+"""What an export says of itself, in the file beside its graph."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.serving.contract import INTERFACE
+from ncsn_tf.settings.config import Config
+
+METADATA = "metadata.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What is known of an export.
+
+    Attributes:
+        interface: of `contract.INTERFACE`; 1 for exports from before they said so.
+        max_steps_each: the most steps a level of a request; None where it is not said.
+        config: the run's `Config`, with the export's chain; None in a stranger's export, or one
+            whose settings are another version's.
+    """
+
+    interface: int = 1
+    max_steps_each: int | None = None
+    config: Config | None = None
+
+
+def read_metadata(folder: str | os.PathLike) -> Metadata:
+    """The metadata of an export.
+
+    Args:
+        folder: of one version; without a metadata file, nothing is known of it.
+
+    Raises:
+        UserError: the file cannot be read, or says what cannot be; one line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, METADATA).write_text('{"max_steps_each": 30}')
+        ...     read_metadata(folder)
+        Metadata(interface=1, max_steps_each=30, config=None)
+    """
+    path = Path(folder) / METADATA
+    if not os.path.lexists(path):
+        return Metadata()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # deep nesting ends the parser's recursion
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} cannot be read: it is not a JSON object")
+    numbers = {
+        name: _number(path, name, content[name])
+        for name in ("interface", "max_steps_each")
+        if name in content
+    }
+    if numbers.get("interface", 1) > INTERFACE:
+        raise UserError(
+            f"{path.parent} was exported by a later version: its interface is number "
+            f"{numbers['interface']}, and the last one known here is {INTERFACE}"
+        )
+    return Metadata(**numbers, config=_config(content.get("config")))
+
+
+def _number(path, name, value):
+    if type(value) is not int or value < 1:
+        raise UserError(f"{path}: {name} must be a whole number above 0, not {value!r}")
+    return value
+
+
+def _config(values):
+    try:
+        return Config.from_dict(values) if isinstance(values, dict) else None
+    except ConfigError:
+        return None
