@@ -30,8 +30,8 @@ def explanation(error: Exception, command: str) -> str | None:
     Example:
         >>> explanation(MemoryError(), "evaluate")
         'not enough memory: lower --batch_size, --num_images or --num_probes'
-        >>> explanation(PermissionError(13, "Permission denied", "/root/a.png"), "sample")
-        '/root/a.png: Permission denied'
+        >>> explanation(PermissionError(13, "Permission denied", "a.png"), "sample")
+        'a.png: Permission denied'
         >>> explanation(ValueError("a mistake of the program"), "sample") is None
         True
     """
