@@ -27,6 +27,14 @@ tf.config.set_logical_device_configuration(
 RUN = Path(__file__).parent / "tests" / "golden" / "package_sets" / "default"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test looks at the user's prepared images, or leaves any there; nor its processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NCSN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _folder_of_examples(request):
     """Examples of docstrings run in a folder of their own, where runs/digits is a tiny run."""

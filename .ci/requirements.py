@@ -19,6 +19,10 @@ def requirements(pyproject: dict) -> dict[str, str]:
             "The default package set, Python 3.11 to 3.13, with what the tests need.",
             [*project["dependencies"], *extras["test"]],
         ),
+        "requirements-gpu.txt": _text(
+            "The default package set, with NVIDIA's CUDA libraries.",
+            ["-r requirements.txt", *extras["gpu"]],
+        ),
         "requirements-pytorch.txt": _text(
             "For `ncsn import`, which reads checkpoints of the reference PyTorch programs.",
             ["-r requirements.txt", *extras["pytorch"]],

@@ -1,6 +1,7 @@
 """Whether batches come as fast as the training step takes them; started by `benchmarks.run`."""
 
 import time
+from collections.abc import Iterator
 
 from benchmarks.children import Request, answer
 from benchmarks.timing import repeat
@@ -41,7 +42,7 @@ def measure(request: Request) -> dict:
             )
         )
 
-    seconds = _batches_alone(batches(), budget)
+    seconds = batches_alone(batches(), budget)
 
     training = SyntheticTraining(config, strategy)
     training.step()
@@ -60,10 +61,14 @@ def measure(request: Request) -> dict:
     }
 
 
-def _batches_alone(iterator, budget):
+def batches_alone(iterator: Iterator, budget: float) -> list[float]:
     """Seconds a batch, of blocks of them.
 
     A block is longer than the queue of batches made ahead, or only the queue would be measured.
+
+    Args:
+        iterator: of batches.
+        budget: seconds to spend.
     """
 
     def take_block():

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 
+from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config
@@ -86,7 +87,7 @@ class Case:
 class Options:
     """What all measurements share."""
 
-    image_size: int = option(32, "side of the images", "images", least=4)
+    image_size: ImageSize = option(32, "side of the images, or 48x64", "images", least=4)
     channels: int = option(3, "1 for grey, 3 for colour", "images", choices=(1, 3))
     out: str = option("", "JSON file; empty is build/benchmarks/<measurement>.json", "output")
 
@@ -191,14 +192,37 @@ class MemoryOptions(Options):
 class DataOptions(Options):
     """Batches a second of the input pipeline, beside those that the training step takes."""
 
-    image_size: int = option(0, "side of the images; 0 is the data set's", "images", least=0)
+    image_size: ImageSize = option(
+        0, "side of the images, or 48x64; 0 is the data set's", "images", least=0
+    )
     channels: int = option(0, "channels; 0 is the data set's", "images", choices=(0, 1, 3))
     dataset: str = _list("", "data sets; empty is digits, and cifar10 and mnist with --data_dir")
     features: str = _features("32")
     batch_sizes: str = _batch_sizes("64")
     data_dir: str = option("", "where TFDS keeps its data", "images")
+    pictures: str = option(
+        "2000,100000", "numbers of pictures in folders that are prepared; empty is none", "images"
+    )
     seconds: float = _seconds(15.0)
     repeats: int = _repeats(1)
+
+    def prepared_cases(self) -> list[tuple[int, Case]]:
+        """(a number of pictures, the case in which a folder of so many is prepared)."""
+        first = self.cases()[0]
+        config = dataclasses.replace(
+            first.config,
+            dataset="image_folder",
+            data_dir="made on the spot",
+            image_size=self.image_size or 64,
+            channels=self.channels or 3,
+        )
+        numbers = parse_list("pictures", self.pictures, int) if self.pictures else []
+        if min(numbers, default=1) < 1:
+            raise ConfigError(f"{show('pictures', self.pictures)} must be numbers of at least 1")
+        return [
+            (number, Case(config, {**first.settings, "dataset": f"{number:,} pictures"}))
+            for number in numbers
+        ]
 
     def cases(self) -> list[Case]:
         if self.dataset:

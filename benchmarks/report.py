@@ -100,6 +100,14 @@ COLUMNS = {
         ("fed_images_per_second", "step fed", _number),
         ("data_over_step", "data over step", "{:.1f}".format),
         ("fed_slowdown", "slowed by", "{:+.1%}".format),
+        ("alone", "decoder alone", _number),
+        ("prepared", "prepared", _number),
+        ("prepared_share", "share", _percent),
+        ("first_batch", "first batch", _seconds),
+        ("rows_file", "rows of the file", _milliseconds),
+        ("rows_memory", "of memory", _milliseconds),
+        ("memory_images_per_second", "images/s of memory", _number),
+        _PEAK,
     ],
     "serve": [
         ("load", "load", _seconds),
@@ -128,7 +136,10 @@ LEGENDS = {
     f"{REFERENCE_STARTUP[0]} to {REFERENCE_STARTUP[1]} s (given, not measured)",
     "memory": "resident memory of the process; peak: until the third step was done",
     "data": "images/s: batches alone, over all threads; step alone: on a batch that is there; "
-    "step fed: on new batches",
+    "step fed: on new batches. Of folders of pictures, made on the spot: pictures/s that the "
+    "decoder alone does on all cores, and that a preparation does; opened in and first batch: of a "
+    "start that finds them prepared, beyond importing; rows: of a batch, at random places, alone; "
+    "images/s: batches of the prepared file; peak: resident memory of a training",
     "serve": "requests of one image, from threads in the server's process: not the TF Serving "
     "binary, no network; merging: with the export's batching parameters",
 }

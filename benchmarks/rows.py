@@ -154,6 +154,31 @@ def data_rows(case: Case, results: list[dict]) -> list[dict]:
     ]
 
 
+def prepared_rows(case: Case, results: list[dict]) -> list[dict]:
+    """One row: how a folder is prepared, how soon it is there again, and what reading it takes."""
+    alone = quantile([value for result in results for value in result["alone"]], 0.5)
+    rates, loads = {}, {}
+    for name in ("file", "memory"):
+        rows, batches = zip(*(result[f"from_{name}"] for result in results), strict=True)
+        loads[name] = quantile([value for part in rows for value in part], 0.5)
+        rates[name] = case.config.batch_size / quantile([v for part in batches for v in part], 0.5)
+    prepared = _median(results, "prepared")
+    return [
+        {
+            "alone": alone,
+            "prepared": prepared,
+            "prepared_share": prepared / alone,
+            "load": _median(results, "opened"),
+            "first_batch": _median(results, "first_batch"),
+            "rows_file": loads["file"],
+            "rows_memory": loads["memory"],
+            "data_images_per_second": rates["file"],
+            "memory_images_per_second": rates["memory"],
+            "peak_memory": max(result["peak"] for result in results),
+        }
+    ]
+
+
 def serve_rows(case: Case, results: list[dict]) -> list[dict]:
     """A row for each number of clients and way of serving."""
     start = {name: _median(results, name) for name in ("load", "first_image", "from_start")}
@@ -223,5 +248,6 @@ ROWS = {
     "startup": startup_rows,
     "memory": memory_rows,
     "data": data_rows,
+    "prepared": prepared_rows,
     "serve": serve_rows,
 }

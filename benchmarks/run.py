@@ -74,6 +74,8 @@ def jobs(
             yield Job(name, case, parameters)
             if getattr(chosen, "pytorch", False):
                 yield Job("pytorch", case, {**parameters, "work": name})
+        for number, case in chosen.prepared_cases() if name == "data" else ():
+            yield Job("prepared", case, {**parameters, "number": number})
 
 
 def _named(case, start):

@@ -17,13 +17,17 @@ _HOMES = {
     "densities": "ncsn_tf.toy.densities",
     "evaluate": "ncsn_tf.evaluation.arrays:evaluate",
     "export": "ncsn_tf.serving.export:export_run",
+    "from_arrays": "ncsn_tf.data.source:from_arrays",
     "likelihood": "ncsn_tf.likelihood",
+    "load_source": "ncsn_tf.data.sources:load_source",
     "losses": "ncsn_tf.losses",
+    "metrics": "ncsn_tf.evaluation.metrics",
     "pytorch": "ncsn_tf.pytorch",
     "sample": "ncsn_tf.generation.arrays:sample",
     "sampling": "ncsn_tf.sampling",
     "schedule": "ncsn_tf.schedule",
     "train": "ncsn_tf.training.arrays:train",
+    "training_batches": "ncsn_tf.data.batches:training_batches",
 }
 __all__ = list(_HOMES)
 

@@ -1,6 +1,10 @@
 """The public names, for editors and type checkers; `__init__.py` imports them on first use."""
 
 from ncsn_tf import likelihood, losses, pytorch, sampling, schedule
+from ncsn_tf.data.batches import training_batches
+from ncsn_tf.data.source import from_arrays
+from ncsn_tf.data.sources import load_source
+from ncsn_tf.evaluation import metrics
 from ncsn_tf.evaluation.arrays import evaluate
 from ncsn_tf.generation.arrays import sample
 from ncsn_tf.models.networks import NCSN, NCSNv2
@@ -15,11 +19,15 @@ __all__ = [
     "densities",
     "evaluate",
     "export",
+    "from_arrays",
     "likelihood",
+    "load_source",
     "losses",
+    "metrics",
     "pytorch",
     "sample",
     "sampling",
     "schedule",
     "train",
+    "training_batches",
 ]

@@ -1,15 +1,61 @@
 """Mistakes that a person can put right, and warnings: each is one line, without a traceback."""
 
 import contextlib
+import functools
 import sys
+from collections.abc import Callable
 
 
 class UserError(Exception):
     """Something that the user or their machine must put right; a command ends with exit code 1."""
 
+    code = 1
+
 
 class ConfigError(UserError, ValueError):
     """A flag or setting that cannot be used; a command ends with exit code 2."""
+
+    code = 2
+
+
+class RestartError(UserError):
+    """Another process of the same work has ended: start all again; exit code 75 (EX_TEMPFAIL)."""
+
+    code = 75
+
+
+_last = []  # what the last function of `keeping` that failed has raised
+
+
+def keeping(function: Callable) -> Callable:
+    """A function for TensorFlow to call, which makes an error of its own of what that raises.
+
+    What it raises is kept, so that `original` can tell where a command ends.
+    """
+
+    @functools.wraps(function)
+    def keep(*arguments):
+        try:
+            return function(*arguments)
+        except Exception as error:
+            _last[:] = [error]
+            raise
+
+    return keep
+
+
+def original(error: Exception) -> Exception:
+    """What a function of `keeping` raised, where an error is TensorFlow's of it; or the error.
+
+    Example:
+        >>> original(ValueError("another"))
+        ValueError('another')
+    """
+    if type(error).__module__.startswith("tensorflow."):
+        for kept in _last:
+            if f"{type(kept).__name__}: " in str(error):
+                return kept
+    return error
 
 
 def warn(message: str) -> None:

@@ -1,6 +1,7 @@
 """What the tests share: golden vectors, the smallest run. The conftest above sets TensorFlow up."""
 
 import functools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,14 @@ def _load_network(name):
 
 def _with_prefix(vectors, prefix):
     return {key[len(prefix) :]: value for key, value in vectors.items() if key.startswith(prefix)}
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_as_before():
+    """A command that ends leaves Ctrl-C to the system, as its process would end there."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
 """Runs many commands quickly: one process imports TensorFlow, and each command is a fork of it.
 
 A process whose TensorFlow runs cannot be forked, so that the tests' own is of no use for this: the
-server is another one, which imports the packages and never computes. It is asked over a socket.
+server is another one, which imports the packages and the commands' modules, and never computes. It
+is asked over a socket.
 
     with ForkServer() as server:
         done = server.run(["train.py", "--dataset=digits"], cwd=folder)  # as subprocess.run
@@ -27,7 +28,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("tensorflow", "keras", "numpy", "PIL.Image", "sklearn.datasets", "tqdm", "absl.flags")
+PACKAGES = (
+    *("tensorflow", "keras", "numpy", "PIL.Image", "sklearn.datasets", "tqdm", "absl.flags"),
+    # What commands import once their flags are read.
+    *("ncsn_tf.commands.console", "ncsn_tf.training.loop", "ncsn_tf.serving.export_origin"),
+    *(
+        "ncsn_tf.generation.checkpoint_origin",
+        "ncsn_tf.evaluation.report.page",
+        "ncsn_tf.evaluation.measure",
+    ),
+)
 _LARGEST = 2**18
 _CAPABILITY_VERSION = 0x20080522
 

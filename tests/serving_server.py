@@ -132,7 +132,7 @@ class ServingServer:
         self._lock = threading.Lock()
         self._running = 0
         self.reset()
-        workers = concurrent.futures.ThreadPoolExecutor(16)
+        self._workers = workers = concurrent.futures.ThreadPoolExecutor(16)
         # SO_REUSEPORT would let a second server of another test process take the same port.
         options = [("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)]
         self._grpc = grpc.server(workers, options=options)
@@ -172,6 +172,15 @@ class ServingServer:
         self._grpc.stop(grace=None)
         self._http.shutdown()
         self._http.server_close()
+        self._workers.shutdown(wait=False)
+        for gate in self.gates.values():
+            gate.set()
+        for _ in range(200):
+            if self._running == 0:
+                for model in self.models.values():
+                    model.session.close()
+                return
+            threading.Event().wait(0.01)
 
     def status(self, protocol, name, version=None):
         """{version: (state, error message)}"""

@@ -17,6 +17,7 @@ ROOMS = sorted({path.relative_to(PACKAGE).parts[0] for path in MODULES} - {"__ma
 # Read before TensorFlow is imported: settings, commands, and the client of a server.
 WITHOUT_TENSORFLOW = [
     "backend/choices.py",
+    "backend/sizes.py",
     "errors.py",
     "files",
     *("settings", "commands"),
@@ -24,9 +25,10 @@ WITHOUT_TENSORFLOW = [
     *("serving/transport.py", "serving/transport_grpc.py", "serving/transport_rest.py"),
 ]
 # Where commands import the work: after the flags were read.
-MAINS = ("main", "start_tensorflow", "start_for_training", "start_for_sampling")
+MAINS = ("main", "start_tensorflow", "start_for_training", "start_for_sampling", "start_worker")
 # Packages that are heavy, or that not everyone has: imported where they are used.
 OPTIONAL = {
+    "joblib",
     "matplotlib",
     "sklearn",
     "tensorboard",
@@ -37,6 +39,10 @@ OPTIONAL = {
 }
 # Other imports within functions: {(file, what): why}.
 ALLOWED = {
+    (
+        "backend/cluster.py",
+        "tensorflow.python.distribute.cluster_resolver",
+    ): "reads SLURM's variables, where there are any",
     ("serving/transport_grpc.py", "grpc"): "with TensorFlow's messages, once they are known here",
     ("serving/transport_grpc.py", "tensorflow"): "the messages; it takes seconds",
     ("serving/transport_grpc.py", "tensorflow.core.framework"): "as above",

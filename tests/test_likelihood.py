@@ -13,7 +13,7 @@ from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.sampling.chain import column
 from ncsn_tf.sampling.levels import at_sigma
 from ncsn_tf.schedule import geometric_sigmas
-from ncsn_tf.settings import config
+from ncsn_tf.settings import rules
 from ncsn_tf.toy.densities import GaussianMixture
 
 SIGMAS = geometric_sigmas(3.0, 0.05, 6).numpy()
@@ -313,7 +313,7 @@ def test_refused(probes, message):
 
 
 def test_settings_and_library_have_one_limit():
-    assert config.LARGEST_EXACT == likelihood.LARGEST_EXACT
+    assert rules.LARGEST_EXACT == likelihood.LARGEST_EXACT
 
 
 def test_the_exact_divergence_is_for_few_numbers():

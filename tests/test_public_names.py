@@ -59,7 +59,13 @@ def test_names_that_hold():
         ncsn_tf.samplng  # noqa: B018
 
 
-@pytest.mark.parametrize("name", ["NCSN", "NCSNv2", "evaluate", "sample", "train", *MODULES])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("NCSN", "NCSNv2", "evaluate", "from_arrays", "load_source", "sample", "train"),
+        *("training_batches", *MODULES),
+    ],
+)
 def test_every_public_name_has_an_example(name):
     """`export` has it in README: it takes a trained run, and half a minute."""
     value = getattr(ncsn_tf, name)

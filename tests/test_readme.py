@@ -50,6 +50,15 @@ def test_a_notebook_trains_samples_evaluates_and_exports(capsys, tmp_path):
     assert "Nothing left to train" in capsys.readouterr().out
 
 
+def test_arrays_are_a_data_set_in_one_call():
+    (block,) = (block for block in BLOCKS if "ncsn_tf.from_arrays" in block)
+    names = run(block)
+    assert (names["source"].num_examples, names["source"].image_shape) == (1797, (8, 8, 1))
+    assert names["images"].shape == (32, 8, 8, 1) and names["labels"].shape == (32,)
+    assert (names["test"].num_examples, names["test"].image_shape) == (90, (16, 16, 1))
+    np.testing.assert_array_equal(names["test"].labels, names["digits"].target[::20])
+
+
 def test_losses_and_samplers_are_functions():
     (block,) = (block for block in BLOCKS if "ncsn_tf.sampling" in block)
     names = run(block)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.models.layers import ConditionalInstanceNormPlus, Convolution
-from ncsn_tf.training import checkpoint_files, checkpoints, loop
+from ncsn_tf.training import checkpoint_reading, checkpoints, loop
 
 
 class TinyNetwork(keras.Model):
@@ -42,7 +42,7 @@ def train(config, strategy=None, **sources):
 
 def numbers(run_dir):
     """{name: value} of everything in a run's newest checkpoint, but for the settings."""
-    with checkpoint_files.readable(checkpoints.latest(run_dir)) as plain:
+    with checkpoint_reading.readable(checkpoints.latest(run_dir)) as plain:
         reader = tf.train.load_checkpoint(plain)
         names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
         return {name: reader.get_tensor(name) for name in names if not name.startswith("config")}

@@ -8,6 +8,7 @@
 * `signals`: an end that was asked for, by Ctrl-C, SIGTERM or SIGHUP; without TensorFlow
 * `pace`: how much work one call of TensorFlow takes
 * `choices`: names and limits that settings and library both keep to; without TensorFlow
+* `sizes`: height and width of images, as settings and library both take them; without TensorFlow
 
-Imports `errors` alone; everything may import it, settings only `choices`.
+Imports `errors` alone; everything may import it, settings only `choices` and `sizes`.
 """

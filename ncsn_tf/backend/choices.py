@@ -17,3 +17,5 @@ SPACES = ("pixels", "features")
 
 # The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
 LARGEST_EXACT = 256
+# Images in a request to a server, so that none can ask for unbounded time or memory.
+MOST_ROWS = 16_384

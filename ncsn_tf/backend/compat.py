@@ -4,15 +4,17 @@ The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addon
 2.15 with Keras 2.15.
 """
 
+import contextlib
 import functools
 import itertools
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 
 import keras
 import tensorflow as tf
+from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.framework.ops import gradient_registry
 
 from ncsn_tf.errors import ConfigError
@@ -215,3 +217,23 @@ def import_addons() -> ModuleType | None:
     except ImportError:
         return None
     return tensorflow_addons
+
+
+@contextlib.contextmanager
+def worker_of_cpus(count: int) -> Iterator[None]:
+    """Strategies for several workers, made in this block, take `count` CPU devices of each.
+
+    TensorFlow has them take one, whatever there are. 0 leaves it so.
+    """
+    extended = collective_all_reduce_strategy.CollectiveAllReduceExtended
+    take = extended._initialize_local_devices
+
+    def take_cpus(self, resolver, worker_device):
+        return tuple(f"{worker_device}/device:CPU:{index}" for index in range(count)), "CPU"
+
+    if count:
+        extended._initialize_local_devices = take_cpus
+    try:
+        yield
+    finally:
+        extended._initialize_local_devices = take

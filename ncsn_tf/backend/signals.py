@@ -7,8 +7,10 @@ nothing can be lost, the process ends there and then. Python runs its handlers b
 its own instructions, not within a call of TensorFlow that may take minutes: therefore a command
 also has a thread (`watched`) that ends the process when the main thread does not come to it.
 
-A second signal kills. One that comes within a second of the first is the same wish: a shell and
-the kernel both tell of a closed terminal, and `timeout` tells a process and then its group.
+A second signal kills; in a notebook, where there is no such thread and the process is more than the
+call, a second Ctrl-C raises KeyboardInterrupt. One that comes within a second of the first is the
+same wish: a shell and the kernel both tell of a closed terminal, and `timeout` tells a process and
+then its group.
 """
 
 from __future__ import annotations
@@ -22,9 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from ncsn_tf.errors import plain
+
 GRACE = 6.0  # seconds for the end of the main thread; the rest of ten is for saving in its stead
 SAME_WISH = 1.0  # seconds after the first signal in which another one says nothing new
 _POLL = 0.5
+_LAST_WORDS = 1.0  # seconds for the last line, which nobody may be reading
 NUMBERS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -53,6 +58,7 @@ class _Reaction:
     is_deferred: bool = False
     is_at_once: bool = False
     on_overdue: Callable[[str], str | None] | None = None
+    elsewhere: Callable[[], bool] | None = None  # whether another process was asked to end
 
 
 class _State:
@@ -73,8 +79,21 @@ def asked() -> str:
 
 def check() -> None:
     """Raise `Interrupted` if an end was asked for: for the places where long work can be left."""
+    reaction = _State.reaction
     if _State.asked is not None:
-        raise Interrupted(*_end_of(_State.reaction, _State.asked))
+        raise Interrupted(*_end_of(reaction, _State.asked))
+    if reaction.elsewhere is not None and reaction.elsewhere():
+        raise Interrupted("an end was asked for elsewhere", 0)
+
+
+def reclaim() -> None:
+    """Have the signals again that a library has taken for itself in native code, unseen by Python.
+
+    TensorFlow takes SIGTERM when it starts a server for other workers.
+    """
+    for number in NUMBERS:
+        if signal.getsignal(number) == _handle:
+            signal.signal(number, _handle)
 
 
 def settle() -> None:
@@ -133,23 +152,31 @@ def handling() -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def deferred(on_overdue: Callable[[str], str | None]) -> Iterator[None]:
+def deferred(
+    on_overdue: Callable[[str], str | None] | None = None,
+    elsewhere: Callable[[], bool] | None = None,
+) -> Iterator[None]:
     """In this block a signal raises nothing: `asked` and `check` tell of it.
 
     Args:
         on_overdue: called in another thread, with the signal's name, when the block has gone on for
             `GRACE` seconds after it: does what can still be done and returns the last line for the
             user, with which the process ends as one that was broken off; or raises `Interrupted`
-            with line and code; or returns None, and is called again.
+            with line and code; or returns None, and is called again. None leaves what the code
+            around the block does then, and where it does nothing the process ends.
+        elsewhere: tells whether another process of the same work was asked to end; for `check`.
     """
-    with handling(), _reacting(is_deferred=True, on_overdue=on_overdue):
+    changes = {} if on_overdue is None else {"on_overdue": on_overdue}
+    if elsewhere is not None:
+        changes["elsewhere"] = elsewhere
+    with handling(), _reacting(is_deferred=True, **changes):
         yield
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
     """In this block, within a deferred one, a signal raises `Interrupted` again."""
-    with _reacting(is_deferred=False, on_overdue=None):
+    with _reacting(is_deferred=False, on_overdue=None, elsewhere=None):
         yield
 
 
@@ -203,6 +230,8 @@ def _handle(number, _frame):
     """Python's handler: runs in the main thread, when that is between two instructions."""
     if _State.asked is not None:
         if time.monotonic() - _State.asked_at >= SAME_WISH:
+            if number == signal.SIGINT and not _State.is_watched:
+                raise KeyboardInterrupt
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         return
@@ -259,6 +288,14 @@ def _exit(stderr, line, code):
     """End the process from this thread, whatever the main thread does."""
     if line:
         start = "\n" if os.isatty(stderr) else ""  # after a progress bar
-        with contextlib.suppress(OSError):
-            os.write(stderr, f"{start}{line}\n".encode(errors="backslashreplace"))
+        text = f"{start}{plain(line)}\n".encode(errors="backslashreplace")
+        # In a thread: a full pipe that nobody reads would take the write and never end it.
+        writer = threading.Thread(target=_write, args=(stderr, text), daemon=True)
+        writer.start()
+        writer.join(_LAST_WORDS)
     os._exit(code)
+
+
+def _write(descriptor, text):
+    with contextlib.suppress(OSError):
+        os.write(descriptor, text)

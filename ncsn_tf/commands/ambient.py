@@ -1,11 +1,11 @@
 """What a command finds when it starts: streams, environment, folder. Made to serve, or refused."""
 
-import atexit
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -25,8 +25,11 @@ def settle() -> None:
     if any(option.partition(":")[0] == "error" for option in sys.warnoptions):
         # PYTHONWARNINGS=error: TensorFlow cannot be imported so. They are shown instead.
         warnings.simplefilter("default")
-    # Python's shutdown takes a moment, in which a Ctrl-C would end in a traceback.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    # Before and after the command, while Python starts and shuts down, a Ctrl-C kills: it would end
+    # in a traceback. Within the command it means what `backend.signals` makes of it.
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def check(argv: Sequence[str]) -> None:
@@ -57,6 +60,7 @@ def check(argv: Sequence[str]) -> None:
 def _check_tf_config(text):
     """TF_CONFIG describes a cluster; one process of it is what a command is."""
     if not text:
+        os.environ.pop("TF_CONFIG", None)  # TensorFlow takes an empty one for a broken one
         return
     try:
         is_object = isinstance(json.loads(text), dict)

@@ -22,10 +22,11 @@ class ClassifierOptions:
     """The flags of `ncsn classifier`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
-    dataset: str = option(
-        "", "images with labels: a TFDS name, or digits; empty is the run's", "source"
+    dataset: str = option("", "images with labels, as in ncsn train; empty is the run's", "source")
+    data_dir: str = option("", "where the data are; empty is the run's", "source", path=True)
+    cache_dir: str = option(
+        "", "where decoded images are kept; empty is the run's --cache_dir", "source", path=True
     )
-    data_dir: str = option("", "where TFDS keeps its data; empty is the run's", "source", path=True)
     out: str = option(
         "", "file to write; empty is classifier.npz in the run's folder", "output", path=True
     )
@@ -51,9 +52,9 @@ def main(argv: list[str]) -> None:
     check_place(out)
     require_ending(out, [".npz"])
     config = checkpoints.open_config(run_dir)
-    if config.image_size < 8:
+    if min(config.image_shape[:2]) < 8:
         raise ConfigError(
-            f"a classifier needs images of 8 pixels at least, not {config.image_size}"
+            f"a classifier needs images of 8 pixels a side at least, not {config.image_size}"
         )
     dataset = options.dataset or config.dataset
 
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
             image_size=config.image_size,
             channels=config.channels,
             crop_size=config.crop_size,
+            cache_dir=options.cache_dir or config.cache_dir,
         )
         if source.labels is None:
             raise UserError(f"data set {dataset!r} has no labels: name one that has with --dataset")

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("train", "train a network; the same command again resumes the run"),
     "sample": ("sample", "draw images from a run, an export or a server"),
     "evaluate": ("evaluate", "bits per dimension and test loss of a run"),
+    "merge": ("merge", "put together the images that several processes drew (sample --shard)"),
     "export": ("export", "write a run's sampler as a SavedModel for TensorFlow Serving"),
     "schedule": ("schedule", "choose noise levels and step size for your own images"),
     "report": ("report", "write a page on a run: curves, samples, neighbours, scores"),
@@ -100,7 +101,7 @@ def _exit_code(main, argv):
         ambient.check(argv)
         main(argv)
     except UserError as error:
-        return _complain(f"error: {error}", 2 if isinstance(error, ConfigError) else 1)
+        return _complain(f"error: {error}", error.code)
     except signals.Interrupted as end:
         return _complain(end.line, end.code)
     except KeyboardInterrupt:  # of a command that does not run in the main thread

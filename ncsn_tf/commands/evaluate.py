@@ -30,6 +30,9 @@ class EvaluateOptions:
         0, "the first of a fixed shuffled order; 0 is all of them", "data", least=0, below=2**31
     )
     data_dir: str = option("", "where the data are; empty is the run's", "data", path=True)
+    cache_dir: str = option(
+        "", "where decoded images are kept; empty is the run's --cache_dir", "data", path=True
+    )
     batch_size: int = option(
         64, "images between two savings; changes no result", "likelihood", least=1, below=2**20
     )

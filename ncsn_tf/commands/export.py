@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.chain import ChainOptions
@@ -42,7 +43,7 @@ class ExportOptions(ChainOptions):
     )
     classifier_scale: float = option(1.0, "weight of the classifier", "serving", least=0, below=1e6)
     max_batch_size: int = option(
-        32, "most images that a server merges into one run", "serving", least=1, below=16_385
+        32, "most images that a server merges into one run", "serving", least=1, below=MOST_ROWS + 1
     )
 
     def validate(self) -> None:

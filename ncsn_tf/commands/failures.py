@@ -5,11 +5,14 @@ Anywhere in the work either can happen, so that it is told apart in one place, w
 
 from collections.abc import Callable, Sequence
 
+from ncsn_tf.errors import UserError, original
+
 # The flags that decide how much memory a command takes, those that matter most first.
 LOWER = {
-    "train": ("batch_size", "features", "image_size", "training_tile", "sampling_tile"),
+    "train": ("batch_size", "training_tile", "features", "image_size", "sampling_tile"),
     "sample": ("batch_size", "num_samples", "sampling_tile"),
     "evaluate": ("batch_size", "num_images", "num_probes"),
+    "merge": (),
     "export": ("max_steps_each", "sampling_tile"),
     "schedule": ("num_images", "image_size"),
     "report": (),
@@ -21,7 +24,9 @@ LOWER = {
 
 
 def explanation(error: Exception, command: str) -> str | None:
-    """The line about an error that is the machine's; None for any other.
+    """The line about an error that is the machine's, or a UserError within TensorFlow's.
+
+    It is None for any other.
 
     Args:
         error: what ended the command.
@@ -35,11 +40,15 @@ def explanation(error: Exception, command: str) -> str | None:
         >>> explanation(ValueError("a mistake of the program"), "sample") is None
         True
     """
+    error = original(error)
+    if isinstance(error, UserError):
+        return str(error)
     # TensorFlow's own, by name: a command may have ended before it was imported.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         flags = [f"--{name}" for name in LOWER.get(command, ())]
         listed = " or ".join([", ".join(flags[:-1]), flags[-1]][len(flags) == 1 :]) if flags else ""
-        return f"not enough memory: lower {listed}" if flags else "not enough memory"
+        recompute = ", or give --recompute" if command == "train" else ""
+        return f"not enough memory: lower {listed}{recompute}" if flags else "not enough memory"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         name = error.filename
         return f"{name if isinstance(name, str) else repr(name)}: {error.strerror}"

@@ -34,6 +34,9 @@ class NeighborOptions:
     data_dir: str = option(
         "", "where the data are; empty is the run's --data_dir", "source", path=True
     )
+    cache_dir: str = option(
+        "", "where decoded images are kept; empty is the run's --cache_dir", "source", path=True
+    )
     num_samples: int = option(
         10, "samples to look at, the first ones of a file", "search", least=1, below=10_000_001
     )

@@ -25,6 +25,9 @@ class ReportOptions:
     data_dir: str = option(
         "", "where the data are; empty is the run's --data_dir", "source", path=True
     )
+    cache_dir: str = option(
+        "", "where decoded images are kept; empty is the run's --cache_dir", "source", path=True
+    )
     chain: bool = option(True, "draw a chain and show it as a movie", "contents")
     chain_file: str = option(
         "", "a GIF or WebP to show instead, of ncsn sample --movie", "contents", path=True

@@ -10,6 +10,7 @@ from ncsn_tf.commands.start import start_for_sampling
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import user_path
 from ncsn_tf.generation import check_places, write_samples
+from ncsn_tf.generation.shards import Shard, check_folder, write_shard
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.serving.transport import Address
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
@@ -24,6 +25,10 @@ Draw images from a trained network, each from its own seed:
   ncsn sample --saved_model=DIR          from any exported sampler
   ncsn sample --server=host:8500         from TensorFlow Serving, over gRPC
   ncsn sample --server=http://host:8501  from TensorFlow Serving, over REST
+
+by several processes or machines, of which each draws a part, put together by ncsn merge:
+
+  ncsn sample --num_samples=50000 --shard=0/8
 
 or, from a checkpoint, by conditional sampling:
 
@@ -101,6 +106,14 @@ class SampleOptions(ConditionOptions, ChainOptions):
         1.0, "seconds before the first repetition; doubles each time", "server", least=0, below=1e6
     )
     in_flight: int = option(4, "requests at the same time", "server", least=1, below=1025)
+    shard: str = option(
+        "",
+        "draw part i of n into a folder: i/n, i from 0; auto: by SLURM's or Kubernetes' variables",
+        "output",
+    )
+    block: int = option(
+        256, "images in a file of a shard; of all shards the same", "output", least=1, below=2**20
+    )
     num_virtual_devices: int = option(
         0, "virtual CPU devices; 0 leaves it whole", "run", least=0, below=257
     )
@@ -126,6 +139,14 @@ class SampleOptions(ConditionOptions, ChainOptions):
         if self.interpolate is not None:
             self._forbid(("seed",), "cannot be used with --interpolate, which names its seeds")
         self.count()
+        if self.shard:
+            Shard.parse(self.shard)
+            self._forbid(
+                ("format", "movie", *MODES),
+                "cannot be used with --shard: it writes arrays, for ncsn merge",
+            )
+        elif self.block != SampleOptions.block:
+            raise ConfigError(f"{show('block', self.block)} needs --shard")
 
     def _forbid(self, names, why):
         for field in dataclasses.fields(self):
@@ -147,7 +168,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
     @property
     def target(self) -> Path:
         """Where the samples go."""
-        return user_path(self.out or _DEFAULT_OUT[self.format])
+        return user_path(self.out or ("samples" if self.shard else _DEFAULT_OUT[self.format]))
 
 
 def main(argv: list[str]) -> None:
@@ -155,7 +176,10 @@ def main(argv: list[str]) -> None:
     options = parse_options(argv, SampleOptions, SUMMARY)
     options.validate()
     places = {"output": options.target, "format": options.format, "movie": options.movie}
-    check_places(options.seed, **places)
+    if options.shard:
+        check_folder(options.target)
+    else:
+        check_places(options.seed, **places)
     if options.server:  # then TensorFlow is not started, and no device is taken
         names = ("num_steps_each", "step_lr", "batch_size", *_ONLY_SERVERS)
         origin = Server(options.server, **_values(options, names))
@@ -181,8 +205,22 @@ def main(argv: list[str]) -> None:
     count = options.count(num_pictures)
     if count < num_pictures:
         print(f"Completing the first {count} of {num_pictures} pictures (--num_samples)")
+    if options.shard:
+        _draw_shard(origin, options, count)
+        return
     seeds = options.seed + np.arange(count, dtype=np.int64)
     print(f"Wrote {write_samples(origin, seeds, **places)}")
+
+
+def _draw_shard(origin, options, count):
+    shard = Shard.parse(options.shard)
+    place = {"folder": options.target, "block": options.block}
+    files = write_shard(origin, shard, options.seed, count, **place)
+    part = f"shard {shard.index} of {shard.count}"
+    if files:
+        print(f"Wrote {part}: {options.target}, {len(files)} files ({files[0].name} ...)")
+    else:
+        print(f"Nothing to do for {part}: all images are in fewer files (--block)")
 
 
 def _values(options, names):

@@ -3,6 +3,7 @@
 import dataclasses
 import shlex
 
+from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import user_path, write_atomically
@@ -20,16 +21,29 @@ Ermon 2020, and print them as flags of ncsn train:
 class ScheduleOptions:
     """The flags of `ncsn schedule`; those without a default have the data set's."""
 
-    dataset: str = option("cifar10", "a TFDS name, digits, or image_folder", "data")
+    dataset: str = option("cifar10", "a TFDS name, digits, image_folder or arrays", "data")
     data_dir: str = option(
-        "", "where TFDS keeps its data, or image_folder's folder", "data", path=True
+        "",
+        "folder of TFDS or of pictures, or a .zip, .tar, .npy, .npz",
+        "data",
+        path=True,
     )
-    image_size: int | None = option(
-        None, "side of the square images, in pixels", "data", least=4, below=2**14
+    cache_dir: str = option(
+        "",
+        "where decoded images are kept; empty is $NCSN_CACHE",
+        "data",
+        path=True,
+    )
+    image_size: ImageSize | None = option(
+        None, "side of square images, or height x width: 48x64", "data", least=4, below=2**14
     )
     channels: int | None = option(None, "1 for grey, 3 for colour", "data", choices=(1, 3))
     crop_size: int | None = option(
-        None, "centre crop before resizing, in pixels; 0 is none", "data", least=0, below=2**16
+        None,
+        "shorter side of a centre crop before resizing; 0 is none",
+        "data",
+        least=0,
+        below=2**16,
     )
     num_images: int = option(
         0, "images to measure; 0 is all, or as many as fit 1 GiB", "data", least=0, below=2**31
@@ -57,6 +71,7 @@ def main(argv: list[str]) -> None:
     config = experiment(
         options.dataset,
         data_dir=options.data_dir,
+        cache_dir=options.cache_dir,
         image_size=options.image_size,
         channels=options.channels,
         crop_size=options.crop_size,

@@ -5,15 +5,25 @@ It is imported in these functions only: the command line is read before.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import ncsn_tf
+from ncsn_tf.backend.cluster import VARIABLE, Cluster, silence, this_cluster
+from ncsn_tf.backend.meeting import meet
 from ncsn_tf.backend.quiet import quietly
+from ncsn_tf.errors import RestartError, UserError
 from ncsn_tf.settings.config import Config
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+_PLACES = ("workdir", "data_dir", "cache_dir")  # which may have other names on other machines
 
 
 def start_for_training(config: Config) -> tf.distribute.Strategy:
@@ -25,14 +35,72 @@ def start_for_training(config: Config) -> tf.distribute.Strategy:
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # read when TensorFlow is imported
+    cluster = this_cluster()
+    if cluster is not None:
+        silence()
     with quietly():
         from ncsn_tf.backend.tiles import PARALLEL_TILES, training_tile
 
-    replicas = config.num_virtual_devices or 1
+    here = config.num_virtual_devices or 1
+    replicas = here if cluster is None else here * len(cluster.addresses)
     share = config.batch_size // replicas or 1
     tile = training_tile(share, config.features, True, config.training_tile, config.jit_compile)
-    parts = replicas * min(PARALLEL_TILES, share // tile)
+    parts = here * min(PARALLEL_TILES, share // tile)
+    if cluster is not None:
+        return start_worker(cluster, config, parts)
     return start_tensorflow(config.num_virtual_devices, config.deterministic, parts)
+
+
+def start_worker(
+    cluster: Cluster, config: Config, parallel_parts: int = 1
+) -> tf.distribute.Strategy:
+    """Start one of several processes: it meets the others before TensorFlow waits for them."""
+    try:
+        config.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{config.run_dir} cannot be written: {error.strerror}") from None
+    settings = config.to_dict()
+    for name in _PLACES:
+        del settings[name]
+    facts = {"addresses": cluster.addresses, "version": ncsn_tf.__version__, **settings}
+    meet(cluster, facts, config.run_dir, config.cluster_timeout)
+    os.environ[VARIABLE] = cluster.to_tf_config()
+    with quietly():
+        from ncsn_tf.backend import devices
+
+    with _at_most(config.cluster_timeout, f"worker {cluster.index}"):
+        return devices.start_worker(
+            config.num_virtual_devices, config.deterministic, parallel_parts
+        )
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float, name: str) -> Iterator[None]:
+    """End the process if the body takes longer: TensorFlow waits without end for a worker that has
+    met the others and then gone."""
+    stderr = os.dup(2)  # file descriptor 2 is elsewhere while TensorFlow starts
+    line = f"error: {name} waited {seconds:.0f} s for TensorFlow of the others: start all again\n"
+
+    def end():
+        with contextlib.suppress(OSError):
+            os.write(stderr, line.encode())
+        os._exit(RestartError.code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    # Should a call of TensorFlow keep Python's threads from running, the kernel ends the process.
+    is_free = signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    if is_free:
+        signal.setitimer(signal.ITIMER_REAL, seconds + 10)
+    try:
+        yield
+    finally:
+        if is_free:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        timer.cancel()
+        timer.join()
+        os.close(stderr)
 
 
 def start_for_sampling(num_images: int, num_virtual_devices: int = 0) -> tf.distribute.Strategy:

@@ -5,21 +5,25 @@ n // N, at place n % N of that epoch's permutation of the N examples. Nothing is
 step to the next, so that a resumed run starts at any step at once, and sees what an uninterrupted
 run would have seen.
 
-An encoded example that cannot be decoded has its place too, which depends on nothing but the data:
+An example that cannot be decoded has its place too, which depends on nothing but the data:
 in training the next one that can be decoded stands in for it, and finite passes go without it.
 """
 
+import atexit
+import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent import futures
 
 import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend import random
-from ncsn_tf.data.source import Source
+from ncsn_tf.data.source import ArrayImages, Source
+from ncsn_tf.errors import keeping
 
 _EVALUATION_SEED = 0
 _READ_BATCH = 256
+_QUIET, _LONGEST_END = 0.05, 3.0  # seconds at the end of the process
 # With index_shuffle's 4 rounds neighbouring epochs have nearly the same order (their correlation
 # is 0.9 at N = 60,000).
 _SHUFFLE_ROUNDS = 16
@@ -33,6 +37,8 @@ def training_batches(
     start_step: int = 0,
     random_flip: bool = False,
     with_labels: bool = False,
+    shares: range = range(1),
+    num_shares: int = 1,
 ) -> tf.data.Dataset:
     """Endless shuffled batches.
 
@@ -44,9 +50,12 @@ def training_batches(
             for any value.
         random_flip: mirror each image left-right with probability 1/2, anew in each epoch.
         with_labels: whether batches are (images, labels int64 [B]); the source must have labels.
+        shares: of each batch, the parts that are yielded, one after the other.
+        num_shares: how many equal parts a batch has; divides B.
 
     Returns:
-        tf.data.Dataset of float32 [B, H, W, C] in [0, 1]. Each epoch holds each example once.
+        tf.data.Dataset of float32 [B / num_shares, H, W, C] in [0, 1]. Each epoch holds each
+        example once.
 
     Example:
         >>> from ncsn_tf.data.source import from_arrays
@@ -57,8 +66,9 @@ def training_batches(
     """
     load = _loader(source)
 
-    def batch(step):
-        positions = _positions(step, batch_size)
+    def batch(index):
+        step, share = start_step + index // len(shares), shares.start + index % len(shares)
+        positions = _positions(step * num_shares + share, batch_size // num_shares)
         indices = _shuffled(positions, source.num_examples, seed)
         indices, images = load(indices)
         if random_flip:
@@ -67,7 +77,7 @@ def training_batches(
         images = tf.cast(images, tf.float32) / 255.0
         return (images, tf.gather(source.labels, indices)) if with_labels else images
 
-    return _mapped(tf.data.Dataset.range(start_step, tf.int64.max), batch)
+    return _mapped(tf.data.Dataset.range(tf.int64.max), batch)
 
 
 def evaluation_batches(source: Source, *, batch_size: int, num_batches: int) -> tf.data.Dataset:
@@ -90,12 +100,15 @@ def evaluation_batches(source: Source, *, batch_size: int, num_batches: int) -> 
         [(4, 8, 8, 1), (4, 8, 8, 1)]
     """
     load = _loader(source)
-    indices = _evaluation_indices(source, batch_size, num_batches)
 
     def batch(indices):
         return tf.cast(load(indices)[1], tf.float32) / 255.0
 
-    return _mapped(tf.data.Dataset.from_tensor_slices(indices), batch)
+    indices = tf.data.Dataset.from_generator(
+        lambda: _evaluation_indices(source, batch_size, num_batches),
+        output_signature=tf.TensorSpec([batch_size], tf.int64),
+    )
+    return _mapped(indices, batch)
 
 
 def load_pixels(
@@ -179,6 +192,25 @@ def images_at(source: Source, indices: Sequence[int] | np.ndarray) -> np.ndarray
     return _loader(source)(tf.constant(indices, tf.int64))[1].numpy()
 
 
+def readable_places(source: Source, num_images: int) -> np.ndarray:
+    """The places of the images of `load_pixels` in the source's own order, none of them twice.
+
+    Args:
+        source: a `Source` of N images.
+        num_images: n, at most N.
+
+    Returns:
+        int64 numpy array [n]; fewer than n where so many cannot be decoded.
+
+    Example:
+        >>> from ncsn_tf.data.source import from_arrays
+        >>> sorted(readable_places(from_arrays(np.ones([3, 8, 8])), num_images=3).tolist())
+        [0, 1, 2]
+    """
+    places = [place for (place,) in _evaluation_indices(source, 1, num_images)]
+    return np.array(places, np.int64)
+
+
 def _mapped(steps, batch):
     """The batch of each step, made in parallel and ahead of use, in order."""
     batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -191,12 +223,21 @@ def _loader(source, skip=False):
     Of images that cannot be decoded, others stand in, with their own indices; or they are left out
     with `skip`.
     """
-    if source.encoded is None:
+    images = source.images
+    if isinstance(images, ArrayImages):
         with tf.device("CPU:0"):
-            records = tf.convert_to_tensor(source.records)
-        return lambda indices: (indices, tf.gather(records, indices))
+            pixels = tf.convert_to_tensor(images.array)
+        return lambda indices: (indices, tf.gather(pixels, indices))
 
-    read = source.encoded.readable_at if skip else source.encoded.at
+    @keeping
+    def read(places):
+        if not _Reading.begin():
+            return places, np.zeros([len(places), *source.image_shape], np.uint8)
+        try:
+            found = places[images.readable(places)] if skip else images.standing_in(places)
+            return found, images.pixels(found)
+        finally:
+            _Reading.end()
 
     def load(indices):
         # Not stateful, or tf.data would make one batch at a time under --deterministic.
@@ -209,28 +250,60 @@ def _loader(source, skip=False):
     return load
 
 
+class _Reading:
+    """Who reads images in Python at the moment.
+
+    tf.data's threads prepare batches until the process ends. One that is in Python when Python ends
+    is never heard of again, and TensorFlow would wait for it for ever: so it is awaited before, and
+    what comes then is not read any more.
+    """
+
+    lock = threading.Lock()
+    running = calls = 0
+    has_ended = False
+
+    @classmethod
+    def begin(cls):
+        """Whether there is still something to read for."""
+        with cls.lock:
+            cls.calls += 1
+            cls.running += not cls.has_ended
+            return not cls.has_ended
+
+    @classmethod
+    def end(cls):
+        with cls.lock:
+            cls.running -= 1
+
+    @classmethod
+    def finish(cls):
+        """Wait until no more is asked for: what is made ahead is made."""
+        cls.has_ended = True
+        end, before = time.monotonic() + _LONGEST_END, None
+        while time.monotonic() < end and (cls.running or cls.calls != before):
+            before = cls.calls
+            if before:
+                time.sleep(_QUIET)
+
+
+atexit.register(_Reading.finish)
+
+
 def _evaluation_indices(source, batch_size, num_batches):
-    """The images of `evaluation_batches`: int64 numpy array [batches, B]."""
-    size = source.num_examples
-
-    def places(start, stop):
-        positions = tf.range(start, stop, dtype=tf.int64)
-        return _shuffled(positions, size, _EVALUATION_SEED).numpy()
-
-    if source.encoded is None:
-        wanted = batch_size * min(num_batches, max(1, size // batch_size))
-        return places(0, wanted).reshape(-1, batch_size)
-    found, start = [], 0
-    with futures.ThreadPoolExecutor() as pool:
+    """The images of each batch of `evaluation_batches`, int64 [B], read only as far as is asked."""
+    size, start, found = source.num_examples, 0, []
+    for number in range(num_batches):
         # Beyond the first epoch only to fill one batch.
-        while len(found) < batch_size or (start < size and len(found) < batch_size * num_batches):
+        while len(found) < batch_size and (start < size or not number):
             stop = min(start + _READ_BATCH, (start // size + 1) * size)
-            block = places(start, stop)
-            readable = pool.map(lambda place: source.encoded.read(place) is not None, block)
-            found += block[list(readable)].tolist()
+            positions = tf.range(start, stop, dtype=tf.int64)
+            block = _shuffled(positions, size, _EVALUATION_SEED).numpy()
+            found += block[source.images.readable(block)].tolist()
             start = stop
-    whole = min(num_batches, len(found) // batch_size) * batch_size
-    return np.array(found[:whole], np.int64).reshape(-1, batch_size)
+        if len(found) < batch_size:
+            return
+        yield np.array(found[:batch_size], np.int64)
+        del found[:batch_size]
 
 
 def _positions(step, batch_size):

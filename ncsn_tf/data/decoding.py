@@ -17,8 +17,12 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ncsn_tf.data.crops import centred_box
 from ncsn_tf.errors import UserError
 
+# Of what is made of a picture here. With any change of it, the number goes up: images that were
+# prepared by another rule are prepared anew.
+RULE = 1
 MAX_BYTES = 2**30  # of one file
 MAX_PIXELS = 2**29 // 3  # of one picture, whose RGB is then half a GiB
 # The endings of files that are taken for pictures in a folder.
@@ -30,10 +34,13 @@ SUFFIXES = (
 _FORMATS = (
     *("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP"),
 )
+_PHOTOMETRIC = 262  # a tag of TIFF: 0 where 0 is white
 _GREY_MODES = ("1", "L", "LA", "La", "F")
 
-# Pillow's own limit, which it says by a Python warning, is half of `MAX_PIXELS`.
+# What Pillow says by Python warnings: its own limit, which is half of `MAX_PIXELS`, and damage
+# beside the pixels (EXIF data, frames after the first), which changes nothing of what is read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class PictureError(UserError):
@@ -74,8 +81,7 @@ def read_picture(path: str | os.PathLike, background: str = "white") -> Image.Im
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for what it brings
             raise PictureError(path, "not a file")
-        if status.st_size > MAX_BYTES:
-            raise PictureError(path, _too_much(status.st_size, "bytes", MAX_BYTES))
+        check_bytes(status.st_size, path)
         with open(path, "rb") as file:
             return _decode(file, path, background)
     except (OSError, ValueError) as error:  # a ValueError: a path with a null character
@@ -96,45 +102,57 @@ def decode_picture(content: bytes, name: str = "the picture") -> Image.Image:
         >>> decode_picture(b"P5 2 1 255 ab").size  # a PGM
         (2, 1)
     """
-    if len(content) > MAX_BYTES:
-        raise PictureError(name, _too_much(len(content), "bytes", MAX_BYTES))
+    check_bytes(len(content), name)
     return _decode(io.BytesIO(content), name, "white")
 
 
-def crop_square(picture: Image.Image, side: int | None = None) -> Image.Image:
-    """The centred square of a picture.
+def check_bytes(number: int, name: str | os.PathLike) -> None:
+    """Raise a `PictureError` if a file of that many bytes is too large for a picture."""
+    if number > MAX_BYTES:
+        raise PictureError(name, _too_much(number, "bytes", MAX_BYTES))
+
+
+def fitted(
+    picture: Image.Image,
+    size: tuple[int, int],
+    crop_size: int = 0,
+    resampling: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Image.Image:
+    """A picture in another size: its centred rectangle of that shape, resized, antialiased.
 
     Args:
         picture: of any size.
-        side: side of the square; None, or more than the shorter side, means the largest square.
+        size: (H, W) of the result.
+        crop_size: shorter side of the rectangle, see `crops.centred_box`; 0 means the largest.
+        resampling: Pillow's filter.
 
     Example:
-        >>> crop_square(Image.new("L", (10, 6))).size
-        (6, 6)
-        >>> crop_square(Image.new("L", (10, 6)), side=4).size
+        >>> fitted(Image.new("L", (10, 6)), size=(4, 4)).size
         (4, 4)
     """
-    side = min(*picture.size, side or max(picture.size))
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    return picture.crop((left, top, left + side, top + side))
+    height, width = size
+    top, left, rows, columns = centred_box(picture.height, picture.width, size, crop_size)
+    picture = picture.crop((left, top, left + columns, top + rows))
+    return picture.resize((width, height), resampling)
 
 
-def square_pixels(picture: Image.Image, size: int, channels: int, crop_size: int = 0) -> np.ndarray:
-    """A picture's centred square, resized bilinearly, antialiased: uint8 [size, size, channels].
+def fitted_pixels(
+    picture: Image.Image, image_shape: tuple[int, int, int], crop_size: int = 0
+) -> np.ndarray:
+    """A picture as an image of a data set: `fitted`, uint8 [H, W, C].
 
     Args:
         picture: of mode "L" or "RGB".
-        size: side of the result.
-        channels: 1 makes colours grey, 3 makes greys RGB.
-        crop_size: side of the square; 0, or more than the shorter side, means the largest square.
+        image_shape: (H, W, C) of the result; C = 1 makes colours grey, 3 makes greys RGB.
+        crop_size: see `fitted`.
 
     Example:
-        >>> square_pixels(Image.new("RGB", (10, 6), (9, 9, 9)), size=2, channels=1).ravel().tolist()
-        [9, 9, 9, 9]
+        >>> fitted_pixels(Image.new("RGB", (10, 6), (9, 9, 9)), (2, 3, 1)).ravel().tolist()
+        [9, 9, 9, 9, 9, 9]
     """
-    square = crop_square(in_channels(picture, channels), crop_size or None)
-    square = square.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(square).reshape(size, size, channels)
+    height, width, channels = image_shape
+    picture = fitted(in_channels(picture, channels), (height, width), crop_size)
+    return np.asarray(picture).reshape(image_shape)
 
 
 def in_channels(picture: Image.Image, channels: int) -> Image.Image:
@@ -161,7 +179,13 @@ def _decode(file: BinaryIO, name, background):
             if num_pixels > MAX_PIXELS:
                 raise PictureError(name, _too_much(num_pixels, "pixels", MAX_PIXELS))
             picture.load()
+            deep = picture.mode.startswith("I")
+            is_negative = (
+                deep and picture.format == "TIFF" and picture.tag_v2.get(_PHOTOMETRIC) == 0
+            )
             picture = ImageOps.exif_transpose(picture)
+            if deep:
+                return _from_16_bits(picture, background, is_negative)
             return _in_8_bits(picture, background)
     except PictureError:
         raise
@@ -173,6 +197,8 @@ def _decode(file: BinaryIO, name, background):
         raise
     except (OSError, SyntaxError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        if cause.startswith("decoder error"):  # and a number that says no more
+            cause = "it is damaged"
     except Exception:  # a damaged file can raise almost anything, in its EXIF data mostly
         cause = "it, or its EXIF data, is damaged"
     raise PictureError(name, cause or "it is damaged")
@@ -184,8 +210,6 @@ def _too_much(number, unit, most):
 
 def _in_8_bits(picture, background):
     """A picture in mode L or RGB, over the background."""
-    if picture.mode.startswith("I"):
-        return _from_16_bits(picture, background)
     mode = "L" if picture.mode in _GREY_MODES else "RGB"
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
@@ -193,9 +217,11 @@ def _in_8_bits(picture, background):
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _from_16_bits(picture, background):
+def _from_16_bits(picture, background, is_negative):
     """A picture of 16-bit greys in 8 bits; Pillow's own conversion would make most of it white."""
     values = np.asarray(picture)
+    if is_negative:  # a TIFF whose 0 is white; Pillow knows of it in 8 bits only
+        values = 65535 - values
     pixels = np.round(np.clip(values / 257, 0, 255)).astype(np.uint8)
     pixels[values == picture.info.get("transparency", -1)] = 0 if background == "black" else 255
     return Image.fromarray(pixels)

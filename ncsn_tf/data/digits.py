@@ -6,10 +6,16 @@ import tensorflow as tf
 from ncsn_tf.data.source import Source, crop_and_resize, from_arrays
 
 
-def load(split: str, data_dir: str, image_size: int, channels: int, crop_size: int) -> Source:
+def load(
+    split: str,
+    data_dir: str,
+    image_shape: tuple[int, int, int],
+    crop_size: int,
+    cache_dir: str = "",
+) -> Source:
     """The digits with their labels; the last tenth of a fixed permutation is for test.
 
-    Arguments are those of `sources.load_source`; `data_dir` is not looked at.
+    Arguments are those of `sources.LOADERS`; `data_dir` and `cache_dir` are not looked at.
     """
     from sklearn.datasets import load_digits
 
@@ -20,5 +26,5 @@ def load(split: str, data_dir: str, image_size: int, channels: int, crop_size: i
     num_test = len(pixels) // 10
     order = order[:-num_test] if split == "train" else order[-num_test:]
     with tf.device("CPU:0"):
-        chosen = crop_and_resize(pixels[order], image_size, crop_size).numpy()
-    return from_arrays(np.repeat(chosen, channels, axis=-1), digits.target[order], "digits")
+        chosen = crop_and_resize(pixels[order], image_shape[:2], crop_size).numpy()
+    return from_arrays(np.repeat(chosen, image_shape[2], axis=-1), digits.target[order], "digits")

@@ -2,18 +2,18 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent import futures
 
 import numpy as np
 
 from ncsn_tf.data.decoding import PictureError
 from ncsn_tf.errors import UserError, warn
 
-_CACHE_BYTES = 2**29  # data sets whose pixels take no more are decoded only once
-_NAMED = 20  # records that are named; of more, the number is said now and then
+NAMED = 20  # records that are named; of more, the number is said
 
 
 class EncodedImages:
-    """The images of encoded records.
+    """The images of encoded records, as `source.Images`: each is decoded once, and kept.
 
     Whether a record can be decoded depends on the record alone, so that what is read here is a
     function of the places that are asked for, in whatever order that happens. The first time that a
@@ -28,9 +28,8 @@ class EncodedImages:
     Example:
         >>> images = EncodedImages([b"a", b"b"], lambda record: np.full([1, 1, 1], record[0]),
         ...                        (1, 1, 1), "letters")
-        >>> places, pixels = images.at(np.array([1, 0]))
-        >>> places.tolist(), pixels.ravel().tolist()
-        ([1, 0], [98, 97])
+        >>> images.readable(np.array([1, 0])).tolist(), images.pixels(np.array([1, 0])).tolist()
+        ([True, True], [[[[98]]], [[[97]]]])
     """
 
     def __init__(
@@ -40,61 +39,38 @@ class EncodedImages:
         image_shape: tuple[int, int, int],
         name: str,
     ):
+        self.shape = (len(records), *image_shape)
         self._records = records
         self._decode = decode
-        self._shape = image_shape
         self._name = name
         self._causes = {}  # place -> why it cannot be decoded
         self._lock = threading.Lock()
-        self._cache = None
-        if len(records) * int(np.prod(image_shape)) <= _CACHE_BYTES:
-            self._cache = np.zeros([len(records), *image_shape], np.uint8)
-            self._is_cached = np.zeros(len(records), bool)
+        self._decoded = np.zeros(self.shape, np.uint8)  # takes memory as it is filled
+        self._is_decoded = np.zeros(len(records), bool)
 
-    def read(self, place: int) -> np.ndarray | None:
-        """One image, uint8 [H, W, C]; None where it cannot be decoded, which is said once."""
-        if self._cache is not None and self._is_cached[place]:
-            return self._cache[place]
-        if place in self._causes:
-            return None
-        try:
-            pixels = self._decode(self._records[place])
-        except PictureError as error:
-            self._leave_out(int(place), error.cause)
-            return None
-        if self._cache is not None:
-            self._cache[place] = pixels
-            self._is_cached[place] = True  # after its pixels: other threads look here
-        return pixels
+    def readable(self, places: np.ndarray) -> np.ndarray:
+        """Which records at places can be decoded, which they are: bool [n]."""
+        missing = places[~self._is_decoded[places]]
+        if len(missing):
+            with futures.ThreadPoolExecutor() as pool:
+                list(pool.map(self._read, missing))
+        return self._is_decoded[places]
 
-    def at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images at places; for one that cannot be decoded the next that can stands in.
-
-        Args:
-            places: int64 [B] in [0, N); after N - 1 comes 0.
-
-        Returns:
-            (their places, int64 [B], which are other ones for those that are undecodable; uint8
-            [B, H, W, C]).
+    def standing_in(self, places: np.ndarray) -> np.ndarray:
+        """Places, each that cannot be decoded replaced by the next that can be: int64 [n].
 
         Raises:
             UserError: no record can be decoded; see `check`.
         """
-        if self._cache is not None and self._is_cached[places].all():
-            return places, self._cache[places]
-        found = np.array(places, np.int64)
-        pixels = np.empty([len(places), *self._shape], np.uint8)
-        for row, place in enumerate(found):
-            found[row], pixels[row] = self._next_readable(place)
-        return found, pixels
+        if self._is_decoded[places].all():
+            return places
+        return np.array([self._next_readable(int(place)) for place in places], np.int64)
 
-    def readable_at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `at`, without the images that cannot be decoded: (int64 [b], uint8 [b, H, W, C])."""
-        read = [(place, self.read(place)) for place in places]
-        kept = [(place, pixels) for place, pixels in read if pixels is not None]
-        found = np.array([place for place, _ in kept], np.int64)
-        pixels = np.array([pixels for _, pixels in kept], np.uint8)
-        return found, pixels.reshape(len(kept), *self._shape)
+    def pixels(self, places: np.ndarray) -> np.ndarray:
+        """The images at places, each of which can be decoded: uint8 [n, H, W, C]."""
+        for place in places[~self._is_decoded[places]]:
+            self._read(place)
+        return self._decoded[places]
 
     def check(self) -> None:
         """Raise a UserError if there is no record that can be decoded; one is looked for."""
@@ -105,16 +81,23 @@ class EncodedImages:
                 return
             except PictureError as error:
                 cause = cause or error.cause
-        raise UserError(
-            f"none of the {len(self._records)} examples of {self._name} can be decoded: {cause}"
-        )
+        raise none_decodable(len(self._records), self._name, cause)
+
+    def _read(self, place):
+        """Whether a record can be decoded; its image is kept."""
+        if not self._is_decoded[place] and place not in self._causes:
+            try:
+                self._decoded[place] = self._decode(self._records[place])
+                self._is_decoded[place] = True  # after its pixels: other threads look here
+            except PictureError as error:
+                self._leave_out(int(place), error.cause)
+        return self._is_decoded[place]
 
     def _next_readable(self, place):
         for step in range(len(self._records)):
             candidate = (place + step) % len(self._records)
-            pixels = self.read(candidate)
-            if pixels is not None:
-                return candidate, pixels
+            if self._read(candidate):
+                return candidate
         raise UserError(f"no example of {self._name} can be decoded")
 
     def _leave_out(self, place, cause):
@@ -123,7 +106,17 @@ class EncodedImages:
                 return
             self._causes[place] = cause
             count = len(self._causes)
-        if count <= _NAMED:
-            warn(f"example {place} of {self._name} left out, undecodable ({cause})")
+        if count <= NAMED:
+            warn(undecodable(place, self._name, cause))
         elif count & (count - 1) == 0:
             warn(f"{count} examples of {self._name} are left out so far, undecodable")
+
+
+def undecodable(place: int, name: str, cause: str) -> str:
+    """What is said of a record that cannot be decoded."""
+    return f"example {place} of {name} left out, undecodable ({cause})"
+
+
+def none_decodable(number: int, name: str, cause: str) -> UserError:
+    """The error about a data set without a record that can be decoded."""
+    return UserError(f"none of the {number} examples of {name} can be decoded: {cause}")

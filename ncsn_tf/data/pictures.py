@@ -1,7 +1,7 @@
 """Pictures that a user names, as arrays of the size that a network takes.
 
 Every picture is read by `decoding.read_picture` and brought to its size and channels by
-`decoding.square_pixels`, so that a folder of training images and a picture to be completed follow
+`decoding.fitted_pixels`, so that a folder of training images and a picture to be completed follow
 one rule.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ncsn_tf.data.decoding import SUFFIXES, in_channels, read_picture, square_pixels
+from ncsn_tf.data.decoding import SUFFIXES, fitted_pixels, in_channels, read_picture
 from ncsn_tf.data.listing import find_pictures
 from ncsn_tf.errors import UserError, warn
 from ncsn_tf.files import read_arrays, user_path
@@ -20,10 +20,12 @@ from ncsn_tf.files import read_arrays, user_path
 class SizeError(UserError):
     """A picture of another size than those that can be used."""
 
-    def __init__(self, name: str | os.PathLike, picture: Image.Image, sides: Sequence[int]):
-        right = " or ".join(f"{side} x {side}" for side in sides)
+    def __init__(
+        self, name: str | os.PathLike, picture: Image.Image, sizes: Sequence[tuple[int, int]]
+    ):
+        right = " or ".join(f"{height}x{width}" for height, width in sizes)
         super().__init__(
-            f"{name} has {picture.width} x {picture.height} pixels, not {right}: "
+            f"{name} has {picture.height}x{picture.width} pixels (height x width), not {right}: "
             "give one of that size"
         )
 
@@ -32,7 +34,7 @@ def load(
     path: str | os.PathLike,
     shape: tuple[int, int, int],
     resize: bool = False,
-    also_sizes: Sequence[int] = (),
+    also_sizes: Sequence[tuple[int, int]] = (),
     crop_size: int = 0,
 ) -> list[np.ndarray]:
     """Pictures from a file, a folder or an .npz.
@@ -40,14 +42,14 @@ def load(
     Args:
         path: a picture, a folder with pictures (taken in the order of their names), or an .npz with
             an array `images`, uint8 [N, H, W, C].
-        shape: (S, S, C) of the network's images. Grey pictures become colour, and colours grey
+        shape: (H, W, C) of the network's images. Grey pictures become colour, and colours grey
             (which is said), as those of a training folder.
-        resize: whether pictures of other sizes are cropped to a centred square and resized.
-        also_sizes: other sides that are right as well as S.
-        crop_size: side of the square, that of the run; 0 means the largest.
+        resize: whether pictures of other sizes are cropped and resized, as training images are.
+        also_sizes: other (height, width) that are right as well.
+        crop_size: that of the run, see `decoding.fitted`.
 
     Returns:
-        list of uint8 [S, S, C], at least one; other sides by `also_sizes`.
+        list of uint8 [H, W, C], at least one; other heights and widths by `also_sizes`.
 
     Raises:
         SizeError: a picture has another size, without `resize`.
@@ -104,11 +106,11 @@ def _has_colours(picture):
 
 def _fit(name, picture, shape, resize, also_sizes, crop_size):
     """The pixels of a picture in the size and the channels wanted."""
-    size, _, channels = shape
-    sizes = (size, *also_sizes)
-    if picture.width == picture.height and picture.width in sizes:
+    *size, channels = shape
+    sizes = (tuple(size), *also_sizes)
+    if (picture.height, picture.width) in sizes:
         pixels = np.asarray(in_channels(picture, channels))
         return pixels.reshape(*pixels.shape[:2], channels)
     if not resize:
         raise SizeError(name, picture, sizes)
-    return square_pixels(picture, size, channels, crop_size)
+    return fitted_pixels(picture, shape, crop_size)

@@ -1,43 +1,93 @@
-"""Sources: images in memory, of which batches are made."""
+"""Sources: images by their places, of which batches are made."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.data.encoded import EncodedImages
+from ncsn_tf.backend.sizes import ImageSize, sides
+from ncsn_tf.data.crops import centred_box
 from ncsn_tf.data.images import to_uint8
+
+
+class Images(Protocol):
+    """N images by their places, 0 to N - 1; some may turn out not to be readable.
+
+    What is answered depends on the places alone, whatever was asked before and in which thread.
+
+    Attributes:
+        shape: (N, H, W, C), N at least 1.
+    """
+
+    shape: tuple[int, int, int, int]
+
+    def readable(self, places: np.ndarray) -> np.ndarray:
+        """Which images at places, int64 [n], can be read: bool [n]."""
+        ...
+
+    def standing_in(self, places: np.ndarray) -> np.ndarray:
+        """Places, int64 [n], each that cannot be read replaced by the next that can be.
+
+        After N - 1 comes 0.
+        """
+        ...
+
+    def pixels(self, places: np.ndarray) -> np.ndarray:
+        """The images at places, int64 [n], which can be read: uint8 [n, H, W, C]."""
+        ...
+
+
+class ArrayImages:
+    """Images in memory.
+
+    Args:
+        array: uint8 [N, H, W, C].
+
+    Example:
+        >>> images = ArrayImages(np.zeros([3, 8, 8, 1], np.uint8))
+        >>> images.shape, images.pixels(np.array([2, 0])).shape
+        ((3, 8, 8, 1), (2, 8, 8, 1))
+    """
+
+    def __init__(self, array: np.ndarray):
+        self.array = array
+        self.shape = array.shape
+
+    def readable(self, places: np.ndarray) -> np.ndarray:
+        return np.ones(len(places), bool)
+
+    def standing_in(self, places: np.ndarray) -> np.ndarray:
+        return places
+
+    def pixels(self, places: np.ndarray) -> np.ndarray:
+        return self.array[places]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """Images held in memory, encoded or not.
+    """Images, what they are called, and their classes.
 
     Attributes:
-        records: uint8 [N, H, W, C], or bytes [N] (an array of objects), each an encoded image.
-        decode: one record -> uint8 [H, W, C]; of bytes raises a `PictureError`.
-        num_examples: N, at least 1, counting records that turn out to be undecodable.
-        image_shape: (H, W, C).
+        images: in memory, encoded in memory, or in a file of prepared images.
         name: what the images are, for messages.
         labels: int64 [N], the class of each image; None where the data set has no classes.
     """
 
-    records: Any
-    decode: Callable[[Any], np.ndarray]
-    num_examples: int
-    image_shape: tuple[int, int, int]
+    images: Images
     name: str
     labels: np.ndarray | None = None
 
-    @functools.cached_property
-    def encoded(self) -> EncodedImages | None:
-        """What decodes the records; None where they are pixels."""
-        if self.records.dtype == np.uint8:
-            return None
-        return EncodedImages(self.records, self.decode, self.image_shape, self.name)
+    @property
+    def num_examples(self) -> int:
+        """N, counting images that turn out not to be readable."""
+        return self.images.shape[0]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return tuple(self.images.shape[1:])
 
 
 def from_arrays(
@@ -56,8 +106,8 @@ def from_arrays(
 
     Example:
         >>> source = from_arrays(np.zeros([10, 8, 8]), labels=np.arange(10))
-        >>> source.num_examples, source.image_shape, source.records.dtype
-        (10, (8, 8, 1), dtype('uint8'))
+        >>> source.num_examples, source.image_shape
+        (10, (8, 8, 1))
     """
     images = np.asarray(images)
     if images.ndim == 3:
@@ -80,36 +130,29 @@ def from_arrays(
         if labels.min() < 0:
             raise ValueError(f"labels must be at least 0, not {labels.min()}")
         labels = labels.astype(np.int64)
-    return Source(images, lambda image: image, len(images), images.shape[1:], name, labels)
+    return Source(ArrayImages(images), name, labels)
 
 
-def crop_and_resize(images: tf.Tensor, image_size: int, crop_size: int = 0) -> tf.Tensor:
-    """The centred square of images, bilinearly resized with antialiasing.
+def crop_and_resize(
+    images: tf.Tensor, image_size: ImageSize | Sequence[int], crop_size: int = 0
+) -> tf.Tensor:
+    """The centred rectangle of images, bilinearly resized with antialiasing.
 
     Args:
-        images: uint8 [H, W, C] or [B, H, W, C].
-        image_size: side of the result.
-        crop_size: side of the square; 0, or more than the image's shorter side, means the largest
-            square.
+        images: uint8 [h, w, C] or [B, h, w, C], of static shape.
+        image_size: of the result: the side of squares, or (H, W).
+        crop_size: shorter side of the rectangle, see `crops.centred_box`; 0 means the largest.
 
     Returns:
-        uint8 [image_size, image_size, C] or [B, image_size, image_size, C].
+        uint8 [H, W, C] or [B, H, W, C].
 
     Example:
-        >>> tuple(crop_and_resize(np.zeros([6, 10, 3], np.uint8), image_size=4).shape)
-        (4, 4, 3)
+        >>> tuple(crop_and_resize(np.zeros([6, 10, 3], np.uint8), image_size=(4, 6)).shape)
+        (4, 6, 3)
     """
-    images = tf.convert_to_tensor(images)
-    height, width = tf.shape(images)[-3], tf.shape(images)[-2]
-    side = tf.minimum(height, width)
-    if crop_size:
-        side = tf.minimum(side, crop_size)
-    top, left = (height - side) // 2, (width - side) // 2
-    square = images[..., top : top + side, left : left + side, :]
-
-    def resized():
-        values = tf.image.resize(square, [image_size, image_size], antialias=True)
-        return tf.saturate_cast(tf.round(values), tf.uint8)
-
-    result = tf.cond(side == image_size, lambda: square, resized)
-    return tf.ensure_shape(result, [*images.shape[:-3], image_size, image_size, images.shape[-1]])
+    images, size = tf.convert_to_tensor(images), sides(image_size)
+    top, left, rows, columns = centred_box(*images.shape[-3:-1], size, crop_size)
+    images = images[..., top : top + rows, left : left + columns, :]
+    if (rows, columns) == size:
+        return images
+    return tf.saturate_cast(tf.round(tf.image.resize(images, size, antialias=True)), tf.uint8)

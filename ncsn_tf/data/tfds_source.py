@@ -1,19 +1,27 @@
-"""Data sets of TensorFlow Datasets, whose images stay encoded until they are in a batch."""
+"""Data sets of TensorFlow Datasets: encoded in memory where they are small, else decoded once."""
 
 import contextlib
+import hashlib
 import logging as python_logging
+import math
 import sys
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from ncsn_tf.data.decoding import decode_picture, square_pixels
+from ncsn_tf.data import prepared
+from ncsn_tf.data.decoding import decode_picture, fitted_pixels
+from ncsn_tf.data.encoded import NAMED, EncodedImages, none_decodable, undecodable
+from ncsn_tf.data.prepared import Pictures
 from ncsn_tf.data.source import Source
-from ncsn_tf.errors import UserError
+from ncsn_tf.errors import UserError, warn
 
 _HELD_OUT = 20  # one example in 20 is for test where a data set has no test split
 _READ_BATCH = 4096
+# Splits whose records and pixels take no more are held in memory, each in its form: MNIST and
+# CIFAR-10 are. Others are decoded once, into the cache.
+_IN_MEMORY = 2**28
 # TFDS would ask a missing network 10 times, for three minutes; 4 times take three seconds.
 _DOWNLOAD_RETRIES = 4
 
@@ -31,19 +39,25 @@ def names() -> list[str]:
 
 
 def load(
-    dataset: str, split: str, data_dir: str, image_size: int, channels: int, crop_size: int
+    dataset: str,
+    split: str,
+    data_dir: str,
+    image_shape: tuple[int, int, int],
+    crop_size: int,
+    cache_dir: str = "",
 ) -> Source:
-    """The encoded images of a TFDS data set, downloaded and prepared if need be.
+    """The images of a TFDS data set, downloaded and prepared by TFDS if need be.
 
     They are decoded by the rule for all pictures, `decoding.read_picture`. A record that cannot be
-    decoded is left out when its turn comes, and named on stderr by its place in the split: in
+    decoded is named on stderr by its place in the split, and left out when its turn comes: in
     training the next one that can be stands in for it, and passes over all images go without it.
 
-    Arguments are those of `sources.load_source`.
+    Arguments are those of `sources.LOADERS`, after the name.
 
     Raises:
         UnknownNameError: TFDS has no data set of that name.
-        UserError: it is absent and not to be downloaded, or without readable images.
+        UserError: it is absent and not to be downloaded, or without readable images; or there is no
+            room in the cache.
     """
     import tensorflow_datasets as tfds
 
@@ -56,17 +70,116 @@ def load(
         if not isinstance(feature, tfds.features.Image) or feature.np_dtype != np.uint8:
             there = sorted(builder.info.features)
             raise UserError(f"data set {dataset!r} has no 8-bit feature 'image', only {there}")
-        tfds_split = _tfds_split(builder, dataset, split)
-        records, labels = _encoded_examples(builder, tfds_split, dataset)
+        records = _Records(builder, _tfds_split(builder, dataset, split), dataset)
+        if records.number * math.prod(image_shape) > _IN_MEMORY or records.num_bytes > _IN_MEMORY:
+            return _prepared(records, image_shape, crop_size, cache_dir)
+        return _encoded(records, image_shape, crop_size)
+
+
+def _encoded(records, image_shape, crop_size):
+    """A source of records that are decoded when their turn comes."""
 
     def decode(record):
-        return square_pixels(decode_picture(record), image_size, channels, crop_size)
+        return fitted_pixels(decode_picture(record), image_shape, crop_size)
 
-    name = f"{dataset} ({tfds_split})"
-    image_shape = (image_size, image_size, channels)
-    source = Source(records, decode, len(records), image_shape, name, labels)
-    source.encoded.check()
-    return source
+    contents = np.concatenate([part for _, part in records.parts(_READ_BATCH)])
+    images = EncodedImages(contents, decode, image_shape, records.name)
+    images.check()
+    return Source(images, records.name, records.labels())
+
+
+def _prepared(records, image_shape, crop_size, cache_dir):
+    """A source of records that were decoded once."""
+    pictures = Pictures(
+        name=records.name,
+        origin=f"{records.name} in {records.builder.data_dir}",
+        fingerprint=records.fingerprint(),
+        number=records.number,
+        parts=records.parts,
+        labels=records.labels,
+        classes=records.classes,
+    )
+    found = prepared.prepare(pictures, image_shape, crop_size, cache_dir)
+    unreadable = sorted(found.unreadable.items())
+    if len(unreadable) == records.number:
+        raise none_decodable(records.number, records.name, unreadable[0][1])
+    for place, cause in unreadable[:NAMED]:
+        warn(undecodable(place, records.name, cause))
+    if len(unreadable) > NAMED:
+        warn(f"and {len(unreadable) - NAMED} more")
+    return Source(found.images(), records.name, found.labels)
+
+
+class _Records:
+    """The encoded images of a split.
+
+    Attributes:
+        name: of data set and split.
+        number: of records.
+        num_bytes: of them all, as TFDS tells it.
+        classes: names of the classes; empty where there are none.
+    """
+
+    def __init__(self, builder, split, dataset):
+        import tensorflow_datasets as tfds
+
+        self.builder, self.split, self.dataset = builder, split, dataset
+        self.name = f"{dataset} ({split})"
+        whole, info = builder.info.splits[split.partition("[")[0]], builder.info.splits[split]
+        self.number = info.num_examples
+        self.num_bytes = whole.num_bytes
+        feature = dict(builder.info.features).get("label")
+        self._has_labels = isinstance(feature, tfds.features.ClassLabel)
+        self.classes = feature.names if self._has_labels else ()
+        self._labels = []
+
+    def parts(self, size):
+        """(start, the 'image' features as they are stored, bytes [n]) of each `size` in order."""
+        import tensorflow_datasets as tfds
+
+        self._labels = []
+        wanted = {"image": True, **({"label": True} if self._has_labels else {})}
+        encoded = tfds.decode.PartialDecoding(
+            wanted, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        config = tfds.ReadConfig(try_autocache=False, enable_ordering_guard=False)
+        place, start = self._place(), 0
+        try:
+            examples = self.builder.as_dataset(
+                split=self.split, decoders=encoded, read_config=config
+            )
+            columns = examples.map(lambda example: tuple(example[name] for name in wanted))
+            for images, *labels in columns.batch(size).as_numpy_iterator():
+                self._labels += labels
+                yield start, images
+                start += len(images)
+        except (tf.errors.OpError, ValueError) as error:
+            raise UserError(f"{place} cannot be read: {_first_line(error)}") from error
+        if not start:
+            raise UserError(f"{place} has no examples in {self.split!r}")
+        if start != self.number:
+            raise UserError(f"{place} has {start} examples in {self.split!r}, not {self.number}")
+
+    def labels(self):
+        """'label', int64 [N], or None; after `parts` has ended."""
+        return np.concatenate(self._labels) if self._has_labels else None
+
+    def fingerprint(self):
+        """Another one whenever the files are others, by what TFDS and the file system tell."""
+        info = self.builder.info
+        digest = hashlib.sha256(f"{info.full_name} {self.split}".encode())
+        split = info.splits[self.split.partition("[")[0]]
+        digest.update(f" {list(split.shard_lengths)} {split.num_bytes}".encode())
+        for path in split.filepaths:
+            try:
+                status = tf.io.gfile.stat(str(path))
+            except tf.errors.OpError as error:
+                raise UserError(f"{self._place()} cannot be read: {_first_line(error)}") from error
+            digest.update(f" {path.name} {status.length} {status.mtime_nsec}".encode())
+        return digest.hexdigest()
+
+    def _place(self):
+        return f"data set {self.dataset!r} in {self.builder.data_dir}"
 
 
 def _open_builder(dataset, data_dir):
@@ -116,30 +229,6 @@ def _tfds_split(builder, dataset, split):
 
 def _num_held_out(splits):
     return max(1, splits["train"].num_examples // _HELD_OUT)
-
-
-def _encoded_examples(builder, tfds_split, dataset):
-    """The 'image' features as they are stored, bytes [N]; 'label', int64 [N], or None."""
-    import tensorflow_datasets as tfds
-
-    has_labels = isinstance(dict(builder.info.features).get("label"), tfds.features.ClassLabel)
-    wanted = {"image": True, **({"label": True} if has_labels else {})}
-    encoded = tfds.decode.PartialDecoding(wanted, decoders={"image": tfds.decode.SkipDecoding()})
-    config = tfds.ReadConfig(try_autocache=False, enable_ordering_guard=False)
-    try:
-        examples = builder.as_dataset(split=tfds_split, decoders=encoded, read_config=config)
-        columns = examples.map(lambda example: tuple(example[name] for name in wanted))
-        batches = list(columns.batch(_READ_BATCH).as_numpy_iterator())
-    except (tf.errors.OpError, ValueError) as error:
-        raise UserError(
-            f"data set {dataset!r} in {builder.data_dir} cannot be read: {_first_line(error)}"
-        ) from error
-    if not batches:
-        raise UserError(
-            f"data set {dataset!r} in {builder.data_dir} has no examples in {tfds_split!r}"
-        )
-    columns = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    return columns[0], columns[1] if has_labels else None
 
 
 @contextlib.contextmanager

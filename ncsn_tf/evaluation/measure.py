@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -12,15 +13,15 @@ from tqdm import tqdm
 from ncsn_tf import likelihood
 from ncsn_tf.backend import signals
 from ncsn_tf.backend.choices import LARGEST_EXACT
-from ncsn_tf.backend.compat import read_weights
+from ncsn_tf.backend.compat import raw_variables, read_weights
 from ncsn_tf.data.batches import Source, load_pixels
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.record import Record, sentence
-from ncsn_tf.files import user_path
+from ncsn_tf.files import hold, user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.hooks import TestLoss
-from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.run_data import run_source, with_places
 from ncsn_tf.training.run_sampler import make_sigmas, score_jumps
 
 FOLDER = "evaluation"
@@ -35,6 +36,7 @@ def evaluate_run(
     split: str = "test",
     num_images: int = 0,
     data_dir: str = "",
+    cache_dir: str = "",
     batch_size: int = 64,
     divergence: str = "rademacher",
     num_probes: int = 1,
@@ -54,6 +56,7 @@ def evaluate_run(
         split: "test" or "train", of the run's data set.
         num_images: the first of a fixed shuffled order; 0 is all of them.
         data_dir: where the data are; empty is where the run has them from.
+        cache_dir: where large data sets are kept decoded; empty is the run's.
         batch_size: images between two savings of likelihoods; changes no result.
         divergence, num_probes, num_dequantizations, ode_tolerance, seed: of the likelihood, see
             `measure_bits_per_dim`.
@@ -75,8 +78,7 @@ def evaluate_run(
     if bits_per_dim:
         _check_likelihood(config, divergence)
     say(f"Evaluating {run.run_dir}, {run.weights} of step {run.step}")
-    if data_dir:
-        config = dataclasses.replace(config, data_dir=data_dir)
+    config = with_places(config, data_dir, cache_dir)
     source = run_source(config, split)
     num_images = min(num_images or source.num_examples, source.num_examples)
     results = {}
@@ -95,16 +97,22 @@ def evaluate_run(
         decisive = {
             "step": run.step,
             "weights": "average" if run.is_average else "raw",
+            "network": _fingerprint(network),
             "dataset": config.dataset,
             "num_examples": source.num_examples,
             "sampling_tile": config.sampling_tile,
             "split": split,
         }
         target = user_path(out) if out else run.run_dir / FOLDER / "bits_per_dim.json"
-        record = Record(target, decisive | choices)
-        num_images = measure_bits_per_dim(
-            network, config, source, record, num_images=num_images, batch_size=batch_size, **choices
-        )
+        lock = target.with_name(f"{target.name}.lock")
+        with hold(lock, f"{target} is being written", "name another --out") as check:
+            record = Record(target, decisive | choices, check)
+            num_images = measure_bits_per_dim(
+                *(network, config, source, record),
+                num_images=num_images,
+                batch_size=batch_size,
+                **choices,
+            )
         results["bits_per_dim"] = summary = record.summary(num_images)
         say(sentence(summary))
         say(f"Wrote {record.target}")
@@ -143,14 +151,15 @@ def measure_bits_per_dim(
         how many images were measured: fewer than `num_images` where some cannot be decoded.
 
     Raises:
+        ConfigError: the record holds likelihoods of other images.
         UserError: a likelihood is not finite, or the record cannot be written.
     """
     compute = _bits_fn(network, config, divergence, num_probes, ode_tolerance)
     first = min(len(record.bits), num_images)
     with tqdm(total=num_images, initial=first, disable=None, unit="image") as bar:
-        if first < num_images:
-            pixels = load_pixels(source, num_images)
-            num_images = bar.total = len(pixels)
+        pixels = load_pixels(source, num_images)
+        num_images = bar.total = len(pixels)
+        record.check_images(pixels)
         for start in range(first, num_images, batch_size):
             stop = min(start + batch_size, num_images)
             seeds = tf.constant(seed + np.arange(start, stop), tf.int64)
@@ -170,7 +179,7 @@ def measure_bits_per_dim(
                     "its flow; try a smaller --ode_tolerance, with another --out: results of "
                     "different tolerances do not share a file"
                 )
-            record.add(bits, evaluations)
+            record.add(bits, evaluations, pixels[start:stop])
             bar.update(stop - start)
             bar.set_postfix_str(f"{record.summary(stop)['bits_per_dim']:.4f} bits/dim")
     record.write_summary(num_images)
@@ -225,6 +234,14 @@ def measure_test_loss(
     num_batches = max(1, num_images // config.batch_size)
     loss = TestLoss(network, source, dataclasses.replace(config, eval_batches=num_batches))
     return loss.compute(), len(loss.batches) * config.batch_size
+
+
+def _fingerprint(network):
+    """A number of a network's weights: a run that was trained anew has others at the same step."""
+    number = 0
+    for variable in raw_variables(network):
+        number = zlib.crc32(np.ascontiguousarray(variable.numpy()).tobytes(), number)
+    return number
 
 
 def _check_likelihood(config, divergence):

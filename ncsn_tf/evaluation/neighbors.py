@@ -4,7 +4,6 @@
 of a run, in pixels or in the network's features; `find_neighbors` is the work of `ncsn neighbors`.
 """
 
-import dataclasses
 import os
 import typing
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ from ncsn_tf.files import check_place, require_ending, save_arrays, user_path
 from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
-from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.run_data import run_source, with_places
 
 _BLOCK_NUMBERS = 2**23  # of a block of images, or of its distances: 64 MiB in float64
 _BLOCK_IMAGES = 1024
@@ -35,6 +34,7 @@ def find_neighbors(
     average: bool = True,
     samples: str | os.PathLike = "",
     data_dir: str = "",
+    cache_dir: str = "",
     num_samples: int = 10,
     seed: int = 0,
     num_neighbors: int = 8,
@@ -49,6 +49,7 @@ def find_neighbors(
         average: take the averaged weights where the run has them.
         samples: an .npz of sample.py; empty draws samples now.
         data_dir: where the data are; empty is where the run has them from.
+        cache_dir: where large data sets are kept decoded; empty is the run's.
         num_samples: samples to look at, the first ones of a file.
         seed: of the first drawn sample; sample i has seed + i.
         num_neighbors: neighbours of each sample.
@@ -69,8 +70,7 @@ def find_neighbors(
     require_ending(out, images.PICTURES)
     run = open_run(workdir, average)
     network, config = run.network, run.config
-    if data_dir:
-        config = dataclasses.replace(config, data_dir=data_dir)
+    config = with_places(config, data_dir, cache_dir)
     if samples:
         pixels = read_samples(samples, config.image_shape)[:num_samples]
         say(f"{len(pixels)} samples from {samples}")
@@ -196,6 +196,9 @@ class Search:
         network: the run's network, whose features `space="features"` compares.
         space: what is compared. "pixels": values from 0 to 1; "features": see `network_features`.
 
+    Attributes:
+        searched: how many images the last search went through: those that can be decoded.
+
     Raises:
         ValueError: another space, or features without a network.
     """
@@ -210,6 +213,7 @@ class Search:
         if space not in SPACES or (space == "features" and network is None):
             raise ValueError(f"space must be pixels, or features of a network, not {space!r}")
         self.source = source
+        self.searched = 0
         self.flips = config.random_flip
         self.scale = 1.0 / 255.0 if space == "pixels" else 1.0
         self.vectors = _pixels if space == "pixels" else network_features(network)
@@ -233,8 +237,11 @@ class Search:
                         places.append(indices)
                         yield self.vectors(batch)
                     bar.update(len(batch))
+                bar.total = bar.n
+                bar.refresh()
 
         found = nearest(queries, blocks(), num_neighbors, mirror_images)
+        self.searched = sum(map(len, places))
         return found._replace(
             distances=found.distances * self.scale, indices=np.concatenate(places)[found.indices]
         )

@@ -2,6 +2,8 @@
 
 import json
 import math
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,15 @@ class Record:
     """The likelihoods measured so far, in two files that are replaced after every batch.
 
     <name>.npz: bits_per_dim, float32 [N, dequantisations, probes]; evaluations, int32 [N,
-    dequantisations]; settings, JSON text. It is what is continued from. <name>.json: the settings
-    and the summary.
+    dequantisations]; images, uint32 [N], a checksum of each image; settings, JSON text. It is what
+    is continued from. <name>.json: the settings and the summary.
+
+    One process at a time writes a record: see `files.hold`.
 
     Args:
         target: path of the .json file.
         settings: what decides the numbers, a dict for JSON.
+        check: called before anything is written; raises a UserError if nothing may be.
 
     Raises:
         ConfigError: the files hold the results of other settings.
@@ -35,18 +40,23 @@ class Record:
         '4.0000 +- 1.0000 bits/dim over 2 images, 25 network evaluations an image'
     """
 
-    def __init__(self, target: Path, settings: dict):
+    def __init__(self, target: Path, settings: dict, check: Callable[[], None] = lambda: None):
         self.target = target
         self.settings = settings
+        self._check = check
         self._arrays = target.with_suffix(".npz")
         shape = [settings["num_dequantizations"], settings["num_probes"]]
         self.bits = np.zeros([0, *shape], np.float32)
         self.evaluations = np.zeros([0, shape[0]], np.int32)
+        self.images = np.zeros([0], np.uint32)
         if self._arrays.exists():
             self._continue()
 
     def _continue(self):
-        content = read_arrays(self._arrays, ["settings", "bits_per_dim", "evaluations"])
+        content = read_arrays(self._arrays)
+        missing = {"settings", "bits_per_dim", "evaluations"} - content.keys()
+        if missing:
+            raise UserError(f"{self._arrays} cannot be read: it has no {min(missing)}")
         try:
             old = dict(json.loads(str(content["settings"])))
         except (TypeError, ValueError, RecursionError) as error:
@@ -54,7 +64,7 @@ class Record:
         changed = [
             f"{name}: it has {show_value(old.get(name))}, this would be {show_value(value)}"
             for name, value in self.settings.items()
-            if old.get(name) != value
+            if old.get(name) != value and not (name == "network" and name not in old)
         ]
         if changed:
             raise ConfigError(
@@ -62,7 +72,10 @@ class Record:
                 "name another file with --out, or delete it"
             )
         bits, evaluations = content["bits_per_dim"], content["evaluations"]
-        for array, own in ((bits, self.bits), (evaluations, self.evaluations)):
+        # Records from before there were checksums are continued without.
+        images = content.get("images", np.zeros(bits.shape[:1], np.uint32))
+        own_arrays = (self.bits, self.evaluations, self.images)
+        for array, own in zip((bits, evaluations, images), own_arrays, strict=True):
             if (
                 array.dtype.kind != own.dtype.kind
                 or array.shape != (*bits.shape[:1], *own.shape[1:])
@@ -72,23 +85,42 @@ class Record:
                     f"{self._arrays} does not hold likelihoods that could be continued: name "
                     "another file with --out, or delete it"
                 )
-        self.bits, self.evaluations = bits, evaluations
+        self.bits, self.evaluations, self.images = bits, evaluations, images
 
-    def add(self, bits: np.ndarray, evaluations: np.ndarray) -> None:
+    def check_images(self, pixels: np.ndarray) -> None:
+        """Raise a ConfigError unless the likelihoods are those of these images.
+
+        Args:
+            pixels: uint8 [n, H, W, C], the first images; n may be more or fewer than were measured.
+        """
+        known = self.images[: len(pixels)]
+        found = _checksums(pixels[: len(known)])
+        if np.any((found != known) & (known != 0)):
+            raise ConfigError(
+                f"{self._arrays} holds the likelihoods of other images: name another file with "
+                "--out, or delete it"
+            )
+
+    def add(self, bits: np.ndarray, evaluations: np.ndarray, pixels: np.ndarray) -> None:
         """Append a batch and write both files.
 
         Args:
             bits: float32 [B, dequantisations, probes].
             evaluations: int32 [B, dequantisations].
+            pixels: uint8 [B, H, W, C], the images.
         """
         self.bits = np.concatenate([self.bits, bits])
         self.evaluations = np.concatenate([self.evaluations, evaluations])
+        self.images = np.concatenate([self.images, _checksums(pixels)])
         arrays = {"bits_per_dim": self.bits, "evaluations": self.evaluations}
-        save_arrays(self._arrays, {**arrays, "settings": json.dumps(self.settings)})
+        arrays |= {"images": self.images, "settings": json.dumps(self.settings)}
+        self._check()
+        save_arrays(self._arrays, arrays)
         self.write_summary(len(self.bits))
 
     def write_summary(self, num_images: int) -> None:
         """Write the .json file, on the first images."""
+        self._check()
         text = json.dumps({**self.summary(num_images), "settings": self.settings}, indent=2) + "\n"
         write_atomically(self.target, lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -114,6 +146,11 @@ class Record:
             "num_images": count,
             "evaluations": float(self.evaluations[:num_images].mean()),
         }
+
+
+def _checksums(pixels):
+    """uint32 [N] of images, none of them 0."""
+    return np.array([zlib.crc32(image.tobytes()) or 1 for image in pixels], np.uint32)
 
 
 def sentence(summary: dict) -> str:

@@ -1,9 +1,11 @@
-"""Arrays in .npz files: written whole, read within limits and without unpickling."""
+"""Arrays in .npz and .npy files: written whole, read within limits and without unpickling."""
 
+import contextlib
+import hashlib
 import math
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -72,19 +74,89 @@ def read_arrays(
         {'images': (2, 4, 4, 1)}
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("not an .npz")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as content:
-                wanted = content.files if names is None else list(names)
-                _check_sizes(content.zip, wanted)
-                arrays = {name: content[name] for name in wanted}
+    with _one_line(path, what), _opened(path) as content:
+        wanted = content.files if names is None else list(names)
+        _check_sizes(content.zip, wanted)
+        arrays = {name: content[name] for name in wanted}
         for name, array in arrays.items():
             if not isinstance(array, np.ndarray):  # NumPy hands out foreign members as bytes
                 raise ValueError(f"{name} is not an array")
         return arrays
+
+
+def array_headers(path: str | os.PathLike) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """What an .npz says of its arrays; they are not read.
+
+    Returns:
+        {name: (shape, type)}. Members that are not arrays are left out.
+
+    Raises:
+        UserError: as `read_arrays`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.npz")
+        ...     save_arrays(path, {"seeds": np.arange(2, dtype=np.int8)})
+        ...     array_headers(path)
+        {'seeds': ((2,), dtype('int8'))}
+    """
+    with _one_line(path), _opened(path) as content:
+        headers = {}
+        for info in content.zip.infolist():
+            with content.zip.open(info) as member:
+                header = _read_header(member, info.filename)
+            if header is not None:
+                headers[info.filename.removesuffix(".npy")] = header
+        return headers
+
+
+def is_array(path: str | os.PathLike) -> bool:
+    """Whether a file begins as a .npy does; False where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def map_array(path: str | os.PathLike) -> np.ndarray:
+    """The array of a .npy, mapped into memory: it is read where it is looked at.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, is no .npy, or holds Python objects; one
+            line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "a.npy")
+        ...     np.save(path, np.arange(3))
+        ...     map_array(path).tolist()
+        [0, 1, 2]
+    """
+    with _one_line(path):
+        with open(path, "rb") as file:
+            header = _read_header(file, "it")
+            if header is None:
+                raise ValueError("not a .npy")
+            (shape, dtype), start = header, file.tell()
+            size = os.fstat(file.fileno()).st_size - start
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects, which are not unpickled")
+        if math.prod(shape) * dtype.itemsize > size:
+            raise ValueError("it is cut short")
+        if not math.prod(shape):  # which cannot be mapped
+            return np.empty(shape, dtype)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@contextlib.contextmanager
+def _one_line(path: str | os.PathLike, what: str = "") -> Iterator[None]:
+    """What goes wrong in reading a file, as one line that names it."""
+    path = Path(path)
+    try:
+        yield
     except MemoryError:
         raise UserError(f"{path} cannot be read: it needs more memory than there is") from None
     except UserError as error:
@@ -98,6 +170,28 @@ def read_arrays(
         raise UserError(f"{path} cannot be read: {cause}") from None
 
 
+@contextlib.contextmanager
+def _opened(path):
+    """An .npz as NumPy opens it."""
+    with open(path, "rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("not an .npz")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as content:
+            yield content
+
+
+def _read_header(file, name):
+    """(shape, type) of an array, from its start; None where there is none."""
+    if file.read(len(_MAGIC)) != _MAGIC:
+        return None
+    read_header = _HEADERS.get(tuple(file.read(2)))
+    if read_header is None:
+        raise ValueError(f"its member {name} is of another format")
+    shape, _, dtype = read_header(file)
+    return shape, dtype
+
+
 def _check_sizes(archive, names):
     """Raise an error if the arrays are larger than is allowed, by what the archive says of them."""
     infos = {info.filename: info for info in archive.infolist()}
@@ -109,12 +203,23 @@ def _check_sizes(archive, names):
         raise UserError(f"its arrays of {total:,} bytes are more than {MAX_ARRAY_BYTES:,}")
     for info in members:
         with archive.open(info) as member:
-            if member.read(len(_MAGIC)) != _MAGIC:
-                continue  # NumPy hands it out as the bytes that it is
-            read_header = _HEADERS.get(tuple(member.read(2)))
-            if read_header is None:
-                raise ValueError(f"its member {info.filename} is of another format")
-            shape, _, dtype = read_header(member)
+            header = _read_header(member, info.filename)
+        if header is None:
+            continue  # NumPy hands it out as the bytes that it is
+        shape, dtype = header
         # NumPy takes the memory for what the header says, before it looks for the values.
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize > info.file_size:
             raise ValueError(f"its member {info.filename} is cut short")
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """SHA-256 of bytes that follow one another, the first 16 digits of it.
+
+    Example:
+        >>> digest([b"ab", b"c"]) == digest([b"a", b"bc"])
+        True
+    """
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part)
+    return sha.hexdigest()[:16]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.files.processes import is_running
 
 _NOT_SUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 _LONGEST_WRITE = 60.0  # seconds; a younger file may be one that another machine is writing
@@ -114,19 +115,3 @@ def _leftovers(folder):
             if match and not is_running(int(match[2])):
                 found.setdefault(match[1], []).append(folder / name)
     return found
-
-
-def is_running(process: int) -> bool:
-    """Whether this machine has another process of that number.
-
-    Example:
-        >>> is_running(os.getppid()), is_running(os.getpid())
-        (True, False)
-    """
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()

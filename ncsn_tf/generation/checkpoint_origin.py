@@ -1,21 +1,31 @@
 """Images from the network of a run's checkpoint."""
 
+import dataclasses
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from ncsn_tf.data.images import to_uint8
 from ncsn_tf.errors import UserError
+from ncsn_tf.files import digest
 from ncsn_tf.generation.conditions import Condition, open_condition
 from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.run_sampler import sampler_of
 
 MOVIE_IMAGES = 25
+# The settings that decide a run's images, besides its weights.
+_DECIDING = tuple(
+    field.name
+    for field in dataclasses.fields(Config)
+    if field.metadata["group"] in ("network", "noise", "sampling")
+)
 
 
 def open_checkpoint(
@@ -42,7 +52,8 @@ def open_checkpoint(
     """
     run = open_run(workdir, average)
     config = change_chain(run.config, **(chain or {}))
-    condition = open_condition(config, **(condition or {}))
+    given = dict(condition or {})
+    condition = open_condition(config, **given)
     if condition is None:
         sampler = sampler_of(run.network, config)
     else:
@@ -50,7 +61,21 @@ def open_checkpoint(
     print(f"Sampling from {run.run_dir}, {run.weights} of step {run.step}")
     if sampler.num_evaluations is not None:
         print(f"{sampler.num_evaluations} network evaluations an image")
-    return Checkpoint(sampler, condition, batch_size=batch_size, keep_frames=keep_frames)
+
+    def about():
+        """See `Origin`; of conditions only a class, by its classifier's file."""
+        settings = {name: getattr(config, name) for name in _DECIDING}
+        weights = digest(array.tobytes() for array in run.network.get_weights())
+        guided = {}
+        if given.get("classifier"):
+            content = Path(given["classifier"]).read_bytes()
+            guided = {name: given[name] for name in ("label", "classifier_scale")}
+            guided["classifier"] = digest([content])
+        return {"weights": weights, "step": run.step, **settings, **guided}
+
+    return Checkpoint(
+        sampler, condition, batch_size=batch_size, keep_frames=keep_frames, about=about
+    )
 
 
 class Checkpoint:
@@ -61,6 +86,7 @@ class Checkpoint:
         condition: whose chain the sampler draws with, if any.
         batch_size: images at a time.
         keep_frames: whether to keep the chain of the first images for a movie.
+        about: see `Origin`.
 
     Attributes:
         frames: None unless they are kept; else a list that takes, while the first batch is drawn,
@@ -77,7 +103,9 @@ class Checkpoint:
         *,
         batch_size: int = 64,
         keep_frames: bool = False,
+        about: Callable[[], dict[str, object]] = dict,
     ):
+        self.about = about
         self._sampler = sampler
         self._condition = condition
         self._batch_size = batch_size

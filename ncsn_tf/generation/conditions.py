@@ -230,7 +230,7 @@ class OneClass:
 def _inpaint(config, path, mask, resize):
     images = pictures.load(path, config.image_shape, resize, crop_size=config.crop_size)
     try:
-        unknown = load_mask(mask, config.image_size, resize, config.crop_size)
+        unknown = load_mask(mask, config.image_shape[:2], resize, config.crop_size)
     except FileNotFoundError as error:
         raise UserError(f"--{error}") from None
     except ValueError as error:
@@ -247,17 +247,18 @@ def _colorize(config, path, resize):
 
 
 def _enlarge(config, path, factor, resize):
-    size = config.image_size
-    if size % factor:
+    height, width, _ = config.image_shape
+    if height % factor or width % factor:
         raise ConfigError(
-            f"{show('factor', factor)} must divide the {size} pixels of the network's images"
+            f"{show('factor', factor)} must divide the {config.image_size} pixels of the network's "
+            "images"
         )
-    small = size // factor
+    small = (height // factor, width // factor)
     images = pictures.load(path, config.image_shape, resize, [small], config.crop_size)
     measured = []
     for image in images:
-        if len(image) == size:
-            image = image.reshape(small, factor, small, factor, -1).mean((1, 3))
+        if image.shape[:2] != small:
+            image = image.reshape(small[0], factor, small[1], factor, -1).mean((1, 3))
         measured.append(image.repeat(factor, 0).repeat(factor, 1))
     return np.stack(measured), _nowhere(config), Measurement(factor)
 

@@ -36,6 +36,19 @@ class Origin(Protocol):
     def images(self, seeds: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (seeds [N], their images uint8 [N, H, W, C]) in any order until all are there."""
 
+    def about(self) -> dict[str, object]:
+        """What decides the images besides their seeds, as JSON can hold it."""
+
+
+class Writer(Protocol):
+    """Takes images as they are drawn, and makes files of them."""
+
+    def add(self, seeds: np.ndarray, pictures: np.ndarray) -> None:
+        """Take uint8 [N, H, W, C] for N seeds, in any order."""
+
+    def close(self) -> None:
+        """Write what is not yet written."""
+
 
 def check_places(
     first_seed: int,
@@ -99,28 +112,46 @@ def write_samples(
         UserError: the origin cannot draw, or the place cannot be written. Single PNGs written
             before that stay.
     """
-    if format not in FORMATS:
-        raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
+    writer = make_writer(output, format, origin.inputs)
     output = Path(output)
     if len(seeds):
         check_places(seeds[0], output=output, format=format, movie=movie)
+    draw_into(writer, origin, seeds)
+    if movie:
+        images.save_movie(movie, [images.grid(frame) for frame in origin.frames])
+    writer.close()
+    return output
+
+
+def make_writer(output: str | os.PathLike, format: str, inputs: np.ndarray | None = None) -> Writer:
+    """What writes images in one of `FORMATS`, see `write_samples`.
+
+    Args:
+        output, format: as of `write_samples`.
+        inputs: see `Origin`.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be {' or '.join(FORMATS)}, not {format!r}")
+    output = Path(output)
     if format == "png":
-        writer = _Singles(output)
-    elif format == "npz":
-        writer = _OneFile(functools.partial(_save_npz, output))
-    elif origin.inputs is None:
-        writer = _OneFile(lambda seeds, pictures: images.save_grid(output, pictures))
-    else:
-        writer = _OneFile(functools.partial(_save_completions, output, origin.inputs))
+        return _Singles(output)
+    if format == "npz":
+        return _OneFile(functools.partial(_save_npz, output))
+    if inputs is None:
+        return _OneFile(lambda seeds, pictures: images.save_grid(output, pictures))
+    return _OneFile(functools.partial(_save_completions, output, inputs))
+
+
+def draw_into(writer: Writer, origin: Origin, seeds: np.ndarray) -> None:
+    """Draw the images of seeds, int64 [N], with a progress bar, and hand them to a writer."""
     bar = tqdm(total=origin.amount(len(seeds)), disable=None, unit=origin.unit)
     # Closed also when writing fails: requests in flight are broken off.
     with bar, contextlib.closing(origin.images(seeds, bar)) as batches:
         for batch, pictures in batches:
             writer.add(batch, pictures)
-    if movie:
-        images.save_movie(movie, [images.grid(frame) for frame in origin.frames])
-    writer.close()
-    return output
 
 
 class _Singles:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ncsn_tf.backend import signals
 from ncsn_tf.backend.compat import read_weights
+from ncsn_tf.backend.devices import wait_for_devices
 from ncsn_tf.backend.pace import Pace
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.sampling.chain import Chain, Rows
@@ -131,7 +132,7 @@ class Sampler:
             until = min(start + self._pace.most, stop)
             with self._pace.call(until - start):
                 state = self._advance(state, *shares, tf.constant(start), tf.constant(until))
-                tf.test.experimental.sync_devices()  # accelerators compute behind Python's back
+                wait_for_devices()
             start = until
             signals.check()
         return state

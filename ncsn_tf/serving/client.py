@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.errors import UserError
 from ncsn_tf.serving import contract
 from ncsn_tf.serving.retries import Retries
@@ -123,7 +124,7 @@ class Client:
 
     def request_size(self, most: int) -> int:
         """How many images to ask for at once: at most `most`, and no message over 4 MB."""
-        most = min(most, contract.MOST_ROWS)
+        most = min(most, MOST_ROWS)
         if self._image_shape is None:
             return most
         size = self._transport.bytes_per_value[self._signature] * np.prod(self._image_shape)

@@ -66,9 +66,11 @@ def conditional_functions(
             size of the images.
     """
     require_langevin(config)
-    size, _, channels = config.image_shape
-    if size % factor:
-        raise ConfigError(f"{show('factor', factor)} must divide the {size} pixels of the images")
+    height, width, channels = config.image_shape
+    if height % factor or width % factor:
+        raise ConfigError(
+            f"{show('factor', factor)} must divide the {config.image_size} pixels of the images"
+        )
     score = tf.function(network, autograph=False)
 
     def completed(name, seed, values, places, measurement):
@@ -82,7 +84,7 @@ def conditional_functions(
         return image_outputs(name, x)
 
     def everywhere(seed):
-        return tf.ones([tf.size(seed), size, size, 1])
+        return tf.ones([tf.size(seed), height, width, 1])
 
     def inpaint(seed, image, mask):
         places = tf.cast(mask < FILL_FROM, tf.float32)

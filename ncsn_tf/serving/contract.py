@@ -78,8 +78,6 @@ def _row(dtype, *sizes):
 # mean changes. 1: none was written. 2: shapes and numbers of rows are checked; nothing that is not
 # finite leaves: 0 `steps_per_level` tells that a chain diverged.
 INTERFACE = 2
-# Images in a request, so that none can ask for unbounded time or memory.
-MOST_ROWS = 16_384
 
 _SIZES = ("height", "width", "channels")
 _SEED = {"seed": _row("int64")}

@@ -10,8 +10,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ncsn_tf.backend import signals
+from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.files import plain_folder, user_path
+from ncsn_tf.files import digest, plain_folder, user_path
 from ncsn_tf.sampling.sampler import in_batches
 from ncsn_tf.serving import contract, export
 from ncsn_tf.serving.metadata import read_metadata
@@ -59,7 +60,7 @@ class Export:
         step_lr: float | None = None,
         batch_size: int = 64,
     ):
-        self._batch_size = min(batch_size, contract.MOST_ROWS)
+        self._batch_size = min(batch_size, MOST_ROWS)
         self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
         has_settings = any(value is not None for value in self._settings.values())
         self._name = contract.SETTINGS if has_settings else contract.PIXELS
@@ -70,6 +71,7 @@ class Export:
         metadata = read_metadata(path)
         _check_cap(path, metadata.max_steps_each, num_steps_each)
         self._model = _load_model(path, self._name)
+        self._path = path
         print(f"Sampling from {path}")
         count = _num_evaluations(metadata.config, num_steps_each)
         if count is not None:
@@ -82,6 +84,12 @@ class Export:
     def images(self, seeds: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """See `Origin`."""
         return in_batches(self._draw_batch, seeds, self._batch_size, bar)
+
+    def about(self) -> dict[str, object]:
+        """See `Origin`."""
+        files = (self._path / "saved_model.pb", *sorted(self._path.glob("variables/*")))
+        content = digest(file.read_bytes() for file in files)
+        return {"export": content, "signature": self._name, **self._settings}
 
     def _draw_batch(self, seeds, advance):
         inputs = contract.inputs(self._name, seeds, **self._settings)

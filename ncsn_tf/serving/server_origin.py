@@ -48,6 +48,7 @@ class Server:
     ):
         address = Address.parse(address)
         self._in_flight = in_flight
+        self._settings = {"model": model, "num_steps_each": num_steps_each, "step_lr": step_lr}
         self._client = Client(
             open_transport(address, model, deadline),
             version=model_version,
@@ -62,6 +63,10 @@ class Server:
     def amount(self, num_images: int) -> int:
         """See `Origin`."""
         return num_images
+
+    def about(self) -> dict[str, object]:
+        """See `Origin`; a server says of its model only the name and the version."""
+        return {"version": self._client.version, **self._settings}
 
     def images(self, seeds: np.ndarray, bar: tqdm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """See `Origin`. The connection is closed at the end, or when no more are wanted."""

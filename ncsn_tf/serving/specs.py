@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from ncsn_tf import sampling
+from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.sampling.chain import column
 from ncsn_tf.serving import contract
 
@@ -15,9 +16,9 @@ def compiled(
 ) -> dict[str, Callable]:
     """A `tf.function` with the inputs that the contract has for it, for each {name: function}.
 
-    It checks their shapes, that all have as many rows, and that these are `contract.MOST_ROWS` at
-    most: a session takes any shape. A request that breaks them is refused as an invalid argument;
-    no value is.
+    It checks their shapes, that all have as many rows, and that these are `MOST_ROWS` of
+    `backend.choices` at most: a session takes any shape. A request that breaks them is refused as
+    an invalid argument; no value is.
 
     Args:
         functions: their parameters are the signature's inputs, in the contract's order.
@@ -57,8 +58,8 @@ def _checked(tensors, specs):
     checks = [
         tf.debugging.assert_less_equal(
             first,
-            contract.MOST_ROWS,
-            f"a request may have {contract.MOST_ROWS} rows at most, but {specs[0].name} has more",
+            MOST_ROWS,
+            f"a request may have {MOST_ROWS} rows at most, but {specs[0].name} has more",
             summarize=1,
         )
     ]

@@ -3,9 +3,9 @@
 <folder>/1/  <folder>/2/  ...
 """
 
+import contextlib
 import errno
 import os
-import platform
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from ncsn_tf.errors import UserError
-from ncsn_tf.files import is_running, sync, sync_tree
+from ncsn_tf.files import is_abandoned, machine, sync, sync_tree
 
 _EXISTS = (errno.EEXIST, errno.ENOTEMPTY)
 
@@ -36,7 +36,8 @@ def versions(folder: str | os.PathLike) -> list[int]:
 def write_version(folder: str | os.PathLike, write: Callable[[Path], None]) -> Path:
     """Call write(temporary folder), then move that into place as the next version.
 
-    What writers of this machine left when they were killed is removed before.
+    What killed writers left is removed before: of this machine's at once, of others' when nothing
+    was written to it for ten minutes.
 
     Args:
         folder: where the versions are; made if missing.
@@ -57,7 +58,7 @@ def write_version(folder: str | os.PathLike, write: Callable[[Path], None]) -> P
         '2'
     """
     target = _next_version(folder)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.{platform.node()}")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{machine()}")
     try:
         _remove_leftovers(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,8 +89,18 @@ def _appear(partial, target):
 
 
 def _remove_leftovers(folder):
-    """Remove what writers of this machine left when they were killed."""
+    """Remove what writers left when they were killed."""
     for path in Path(folder).glob(".*"):
-        match = re.fullmatch(r"\.\d+\.(\d{1,9})\.(.*)", path.name)
-        if match and match[2] == platform.node() and not is_running(int(match[1])):
+        match = re.fullmatch(r"\.\d+\.(\d{1,9})\.(.*)", path.name, re.DOTALL)
+        if match and is_abandoned(int(match[1]), match[2], _touched(path)):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _touched(folder):
+    """When anything in a folder was last written; 0 where it has gone meanwhile."""
+    times = [0.0]
+    for parent, _, names in os.walk(folder):
+        for path in (parent, *(os.path.join(parent, name) for name in names)):
+            with contextlib.suppress(OSError):
+                times.append(os.stat(path).st_mtime)
+    return max(times)

@@ -4,13 +4,14 @@ import dataclasses
 from typing import Any
 
 from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.options import option
+from ncsn_tf.settings.options import check_given, option
 
 
 def _setting(name, **bounds):
     """A flag that overrides the run's setting of that name."""
     (field,) = (field for field in dataclasses.fields(Config) if field.name == name)
-    about = {key: field.metadata[key] for key in ("help", "choices", "least", "above", "below")}
+    bounds_of_the_run = ("choices", "least", "above", "below", "given_below")
+    about = {key: field.metadata[key] for key in ("help", *bounds_of_the_run)}
     return option(None, group="chain (empty is the run's)", **{**about, **bounds})
 
 
@@ -55,6 +56,7 @@ def change_chain(config: Config, **given: Any) -> Config:
     given = {name: value for name, value in given.items() if value is not None}
     if given.get("sampler", config.sampler) == "cas" and "step_lr" in given:
         given["cas_step_lr"] = given.pop("step_lr")
+    check_given(Config, given)
     return dataclasses.replace(config, **given)
 
 

@@ -4,10 +4,10 @@ The defaults are those of the CIFAR-10 experiment of Song & Ermon 2019 (arXiv:19
 released code ran it; other experiments are files in flags/.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,17 @@ from typing import Any
 from ncsn_tf.backend.choices import (
     CORRECTORS,
     DEPTHS,
-    LARGEST_EXACT,
     MODELS,
     OBJECTIVES,
     PRECISIONS,
     PREDICTORS,
     SAMPLERS,
 )
+from ncsn_tf.backend.sizes import ImageSize, as_setting, sides
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path, write_atomically
 from ncsn_tf.settings.options import check_options, option, show, show_value
-
-_LONGEST_DATASET = 200  # bytes
+from ncsn_tf.settings.rules import LARGEST_SIDE, RULES
 
 _data = functools.partial(option, group="data")
 _network = functools.partial(option, group="network")
@@ -40,6 +39,8 @@ _run = functools.partial(option, group="run", runtime=True)
 class Config:
     """Everything that decides what a run does. Checked on creation.
 
+    `image_size` is the side of square images, or height and width as in "48x64"; "48x48" is 48.
+
     Raises:
         ConfigError: a setting that cannot be used; one line that says what would be right.
 
@@ -47,21 +48,38 @@ class Config:
         >>> config = Config(dataset="mnist", image_size=28, channels=1, features=64)
         >>> config.image_shape
         (28, 28, 1)
+        >>> dataclasses.replace(config, image_size="28x36").image_shape
+        (28, 36, 1)
         >>> dataclasses.replace(config, features=1)
         Traceback (most recent call last):
         ncsn_tf.errors.ConfigError: --features=1 must be at least 2
     """
 
-    dataset: str = _data("cifar10", "a TFDS name, digits, or image_folder")
-    image_size: int = _data(32, "side of the square images, in pixels; even", least=4, below=2**14)
+    dataset: str = _data("cifar10", "a TFDS name, digits, image_folder or arrays")
+    image_size: ImageSize = _data(
+        32,
+        "side of square images, or height x width: 48x64; even",
+        least=4,
+        below=LARGEST_SIDE + 1,
+    )
     channels: int = _data(3, "1 for grey, 3 for colour", choices=(1, 3))
     crop_size: int = _data(
-        0, "centre crop before resizing, in pixels; 0 is none", least=0, below=2**16
+        0, "shorter side of a centre crop before resizing; 0 is none", least=0, below=2**16
     )
     random_flip: bool = _data(True, "mirror half of the training images")
     dequantize: bool = _data(True, "add uniform noise of one grey level in 256")
     data_dir: str = _data(
-        "", "where TFDS keeps its data, or image_folder's folder", runtime=True, path=True
+        "",
+        "folder of TFDS or of pictures, or a .zip, .tar, .npy, .npz",
+        runtime=True,
+        path=True,
+    )
+
+    cache_dir: str = _data(
+        "",
+        "where decoded images are kept; empty is $NCSN_CACHE",
+        runtime=True,
+        path=True,
     )
 
     model: str = _network("ncsn", "generation of the network", choices=MODELS)
@@ -104,7 +122,9 @@ class Config:
     )
     denoise: bool = _sampling(False, "end with one noise-free denoising step")
     snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
-    corrector_steps: int = _sampling(1, "corrections by pc at each level", least=0, below=1001)
+    corrector_steps: int = _sampling(
+        1, "corrections by pc at each level", least=0, below=2**31, given_below=1001
+    )
     predictor: str = _sampling("reverse", "how pc moves between levels", choices=PREDICTORS)
     corrector: str = _sampling(
         "ald", "step of pc's corrector: by sigma, or by norms", choices=CORRECTORS
@@ -113,7 +133,11 @@ class Config:
     ode_rtol: float = _sampling(0.0, "relative one alone; 0 is --ode_tolerance", least=0)
     ode_atol: float = _sampling(0.0, "absolute one alone; 0 is --ode_tolerance", least=0)
     sampling_tile: int = _sampling(
-        8, "images in the network at once; decides the last bits", least=1, below=4097
+        8,
+        "images in the network at once; decides the last bits",
+        least=1,
+        below=2**31,
+        given_below=4097,
     )
 
     workdir: str = _run("", "where the run is kept; empty is runs/<dataset>", path=True)
@@ -121,11 +145,16 @@ class Config:
     eval_every: int = _run(100, "steps between test losses; 0 is never", least=0, below=2**62)
     eval_batches: int = _run(1, "test batches in one test loss", least=1, below=2**31)
     sample_every: int = _run(5000, "steps between sample grids; 0 is never", least=0, below=2**62)
-    num_sample_images: int = _run(25, "images in a sample grid", least=1, below=2**16)
+    num_sample_images: int = _run(
+        25, "images in a sample grid", least=1, below=2**31, given_below=2**16
+    )
     checkpoint_every: int = _run(5000, "steps between checkpoints", least=1, below=2**62)
     keep_checkpoints: int = _run(5, "checkpoints kept", least=1, below=2**31)
     num_virtual_devices: int = _run(
         0, "virtual CPU devices; 0 leaves the CPU whole", least=0, below=257
+    )
+    cluster_timeout: float = _run(
+        300.0, "seconds to wait for other workers at the start", above=0, below=1e6
     )
     deterministic: bool = _run(False, "bit-reproducible operations, slower")
     training_tile: int = _run(
@@ -139,61 +168,15 @@ class Config:
     export: bool = _run(True, "export the sampler as a SavedModel at the end")
 
     def __post_init__(self):
+        with contextlib.suppress(ValueError):  # `validate` says what is wrong with it
+            object.__setattr__(self, "image_size", as_setting(self.image_size))
         self.validate()
 
     def validate(self) -> None:
         """Raise a ConfigError for the first setting that cannot be used."""
         check_options(self)
-        check_dataset(self.dataset)
-        if self.dataset == "image_folder" and not self.data_dir:
-            raise ConfigError(
-                "--data_dir= must name the folder of pictures that --dataset=image_folder reads"
-            )
-        if self.model == "ncsn" and self.depth != "base":
-            raise ConfigError(f"{show('depth', self.depth)} is for --model=ncsnv2 only")
-        self._check_image_size()
-        self._validate_levels()
-        self._validate_steps()
-        self._validate_objective()
-
-    def _validate_levels(self):
-        end, begin = show("sigma_end", self.sigma_end), show("sigma_begin", self.sigma_begin)
-        if self.num_levels == 1 and self.sigma_end != self.sigma_begin:
-            raise ConfigError(f"{end} must be that of {begin} when there is one level")
-        if self.num_levels > 1 and self.sigma_end >= self.sigma_begin:
-            raise ConfigError(f"{end} must be below {begin}")
-
-    def _validate_steps(self):
-        most = (2**31 - 1) // self.num_levels  # steps of a chain are counted in int32
-        if self.num_steps_each > most:
-            raise ConfigError(
-                f"{show('num_steps_each', self.num_steps_each)} must be at most {most} with "
-                f"{show('num_levels', self.num_levels)}"
-            )
-
-    def _validate_objective(self):
-        if self.num_projections > 1 and self.objective not in ("ssm", "ssm_vr"):
-            raise ConfigError(
-                f"{show('num_projections', self.num_projections)} must be 1: "
-                f"{show('objective', self.objective)} has no projections"
-            )
-        size = math.prod(self.image_shape)
-        if self.objective == "sm" and size > LARGEST_EXACT:
-            raise ConfigError(
-                f"{show('objective', self.objective)} must be ssm_vr or dsm for images of {size} "
-                f"numbers: sm takes as many backward passes a step, and is for {LARGEST_EXACT} "
-                "at most"
-            )
-
-    def _check_image_size(self):
-        multiple = DEPTHS[self.depth]
-        above = max(-(-self.image_size // multiple), 2) * multiple
-        if self.image_size != above:
-            rule = "even" if multiple == 2 else f"a multiple of {multiple}"
-            depth = "" if multiple == 2 else f" with {show('depth', self.depth)}"
-            raise ConfigError(
-                f"{show('image_size', self.image_size)} must be {rule}{depth}, such as {above}"
-            )
+        for rule in RULES:
+            rule(self)
 
     def check_replicas(self, num_replicas: int) -> None:
         """Raise a ConfigError unless the global batch splits evenly over the replicas."""
@@ -212,8 +195,8 @@ class Config:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(S, S, C) of one image."""
-        return (self.image_size, self.image_size, self.channels)
+        """(H, W, C) of one image."""
+        return (*sides(self.image_size), self.channels)
 
     @property
     def run_dir(self) -> Path:
@@ -276,22 +259,6 @@ class Config:
             raise UserError(f"{path} cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ConfigError(f"{path}: {error}") from None
-
-
-def check_dataset(name: str) -> None:
-    """Raise a ConfigError for what cannot be the name of a data set.
-
-    Example:
-        >>> check_dataset("celeb_a:2.*.*")
-        >>> check_dataset("../mnist")
-        Traceback (most recent call last):
-        ncsn_tf.errors.ConfigError: --dataset=../mnist must be the name of a dataset, such as mnist
-    """
-    # The run's folder and a flagfile are named after it.
-    is_short = len(name.encode(errors="replace")) <= _LONGEST_DATASET
-    if not is_short or not re.fullmatch(r"\w[\w.+-]*([/:][\w*][\w.*+-]*)*", name):
-        rule = "the name of a dataset, such as mnist"
-        raise ConfigError(f"{show('dataset', name)} must be {rule}")
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -13,28 +13,41 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from ncsn_tf.backend.sizes import ImageSize, as_setting
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.files import broken_path, shipped
-from ncsn_tf.settings.config import Config, check_dataset
+from ncsn_tf.files import array_headers, broken_path, is_array, map_array, shipped, user_path
+from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import (
     KINDS,
+    check_given,
     check_values,
     option_types,
     show,
     show_value,
     with_homes,
 )
+from ncsn_tf.settings.rules import check_dataset
 
 Options = TypeVar("Options")
 
 _FLAGS = shipped("flags")
 _HELP = ("--help", "-help", "-h", "--helpfull")
-_PLACEHOLDERS = {int: "N", float: "X", str: "TEXT"}
+_PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", ImageSize: "N|HxW"}
+
+
+class _SizeParser(flags.ArgumentParser):
+    """As absl's parsers, of image sizes."""
+
+    def parse(self, argument: Any) -> ImageSize:
+        return as_setting(argument)
+
+
 _PARSERS = {
     int: flags.IntegerParser(),
     float: flags.FloatParser(),
     bool: flags.BooleanParser(),
     str: flags.ArgumentParser(),
+    ImageSize: _SizeParser(),
 }
 
 
@@ -76,9 +89,13 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
             values = _read([f"--flagfile={flagfile}", *args], Config)
     dataset = values["dataset"].value
     check_dataset(dataset)
+    # Not in Config: the runs of `training.arrays` have arrays without a file.
+    if dataset == "arrays" and not values["data_dir"].value:
+        raise ConfigError("--data_dir= must name the .npy or .npz that --dataset=arrays reads")
     if dataset != Config.dataset and not values["image_size"].present:
-        raise ConfigError(_needs_image_size(dataset))
+        raise ConfigError(_needs_image_size(dataset, values["data_dir"].value))
     values = values.flag_values_dict()
+    check_given(Config, values)
     check_values(Config, values)
     return Config(**values)
 
@@ -96,6 +113,7 @@ def parse_options(argv: Sequence[str], dataclass_type: type[Options], summary: s
     """
     _help_if_asked(argv, summary, dataclass_type)
     values = _read(list(argv[1:]), dataclass_type).flag_values_dict()
+    check_given(dataclass_type, values)
     check_values(dataclass_type, values)
     return dataclass_type(**with_homes(dataclass_type, values))
 
@@ -233,11 +251,26 @@ def _dataset_flagfile(dataset):
     return _FLAGS / f"{dataset.partition(':')[0]}.flags"  # a TFDS version follows the colon
 
 
-def _needs_image_size(dataset):
+def _needs_image_size(dataset, data_dir):
     flagfile = _dataset_flagfile(dataset)
     hint = f" (or --flagfile={flagfile.stem})"
-    if not flagfile.is_file():
+    if dataset == "arrays":
+        hint = f": {_shapes(data_dir)}"
+    elif not flagfile.is_file():
         close = difflib.get_close_matches(dataset.lower(), _known_datasets(), n=1)
         hint = f": there is no flags/{flagfile.name}"
         hint += f"; did you mean --dataset={close[0]}?" if close else ""
     return f"--dataset={dataset} needs an explicit --image_size{hint}"
+
+
+def _shapes(path):
+    """What a file of arrays says of those that may be images."""
+    path = user_path(path)
+    if not os.path.isfile(path):
+        return f"{path} is not a file"
+    if is_array(path):
+        shapes = {"": map_array(path).shape}
+    else:
+        shapes = {name: shape for name, (shape, _) in array_headers(path).items()}
+    listed = [f"{name} {list(shape)}" for name, shape in shapes.items() if len(shape) in (3, 4)]
+    return f"{path} has {', '.join(listed).strip() or 'no images'}"

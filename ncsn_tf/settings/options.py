@@ -1,14 +1,24 @@
 """Dataclass fields that are also flags: their types, bounds and checks."""
 
 import dataclasses
+import functools
 import math
+import operator
+import types
 import typing
 from typing import Any
 
+from ncsn_tf.backend.sizes import ImageSize, sides
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import broken_path, user_path
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    ImageSize: "a whole number, or height x width such as 48x64",
+}
 
 
 def option(
@@ -22,6 +32,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     path: bool = False,
+    given_below: float | None = None,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -32,9 +43,11 @@ def option(
         runtime: True when the value may change when a run is resumed.
         choices: the only values allowed, if given.
         bare: value of the flag given without one (`--saved_model`), if that is allowed.
-        least, above, below: bounds; `above` and `below` are exclusive.
+        least, above, below: bounds, of a size those of each side; `above` and `below` are
+            exclusive.
         path: whether the text is a path, if it is not a name that has a meaning of its own.
             `parse_options` puts a home in place of its `~`.
+        given_below: a bound that is exclusive too, on what a user gives now: see `check_given`.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -45,14 +58,20 @@ def option(
     """
     metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
     metadata |= {"least": least, "above": above, "below": below, "path": path}
+    metadata |= {"given_below": given_below}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_types(dataclass_type: type) -> dict[str, type]:
-    """{field name: int, float, bool or str}; `int | None` counts as int."""
+    """{field name: int, float, bool, str or ImageSize}; `int | None` counts as int."""
     hints = typing.get_type_hints(dataclass_type)
-    kinds = {field.name: hints[field.name] for field in dataclasses.fields(dataclass_type)}
-    return {name: (typing.get_args(kind) or (kind,))[0] for name, kind in kinds.items()}
+    return {field.name: _kind(hints[field.name]) for field in dataclasses.fields(dataclass_type)}
+
+
+def _kind(hint):
+    """A type without the None that it may be instead."""
+    kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not types.NoneType]
+    return functools.reduce(operator.or_, kinds)
 
 
 def show(name: str, value: Any) -> str:
@@ -104,6 +123,32 @@ def check_values(dataclass_type: type, values: dict[str, Any], here: bool = True
             raise ConfigError(f"{show(field.name, value)} must be {rule}")
 
 
+def check_given(dataclass_type: type, values: dict[str, Any]) -> None:
+    """Check bounds of what a user gives, which stored settings need not keep.
+
+    A run whose settings are from before there was such a bound can still be opened.
+
+    Args:
+        dataclass_type: whose fields were made with `option`.
+        values: {field name: value}, any of them, of the right types.
+
+    Raises:
+        ConfigError: names the flag, its value and what would be right.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     count: int = option(3, "how many", group="images", given_below=10)
+        >>> check_given(Options, {"count": 10})
+        Traceback (most recent call last):
+        ncsn_tf.errors.ConfigError: --count=10 must be below 10
+    """
+    for field in dataclasses.fields(dataclass_type):
+        most, value = field.metadata["given_below"], values.get(field.name)
+        if most is not None and isinstance(value, int) and value >= most:
+            raise ConfigError(f"{show(field.name, value)} must be below {most}")
+
+
 def with_homes(dataclass_type: type, values: dict[str, Any]) -> dict[str, Any]:
     """The values, which are right, with homes in place of the `~` of paths.
 
@@ -123,6 +168,8 @@ def with_homes(dataclass_type: type, values: dict[str, Any]) -> dict[str, Any]:
 
 def _broken_rule(value, kind, limits, here):
     """What the value should have been; None when nothing is wrong with it."""
+    if kind == ImageSize:
+        return _broken_size_rule(value, limits)
     if type(value) is not kind and not (kind is float and type(value) is int):
         return KINDS[kind]
     if kind is float and not _is_finite(value):
@@ -140,6 +187,22 @@ def _broken_rule(value, kind, limits, here):
         return f"above {above}"
     if below is not None and value >= below:
         return f"below {below}"
+    return None
+
+
+def _broken_size_rule(value, limits):
+    """`_broken_rule` of an image size."""
+    try:
+        if type(value) not in (int, str):
+            raise ValueError
+        height, width = sides(value)
+    except ValueError:
+        return KINDS[ImageSize]
+    each, least, below = " on each side" * (height != width), limits["least"], limits["below"]
+    if least is not None and min(height, width) < least:
+        return f"at least {least}{each}"
+    if below is not None and max(height, width) >= below:
+        return f"below {below}{each}"
     return None
 
 

@@ -5,7 +5,8 @@
     optimizers        Adam as the reference uses it; those of Keras and Addons by name
     state             the variables of a run; its weights as one vector
     step              the compiled step
-    checkpoint_files  which checkpoints a run has, which can be read, how one is written
+    checkpoint_files  which checkpoints a run has, how one is written and removed
+    checkpoint_reading  which of them can be read: the newest that is intact
     checkpoints       where a run's newest checkpoint is, and the network in it
     run_lock          one process at a time writes the checkpoints of a run
     resume            a run's checkpoints as it trains

@@ -5,9 +5,11 @@ import os
 import numpy as np
 
 from ncsn_tf.backend import devices
+from ncsn_tf.backend.sizes import as_setting
 from ncsn_tf.data.source import from_arrays
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.options import check_given
 from ncsn_tf.training import loop
 from ncsn_tf.training.checkpoints import Run, open_run
 
@@ -22,8 +24,8 @@ def train(
     """Train a network on images, or resume its training, and open the run.
 
     Args:
-        images: the training images, square: [N, H, W], which are grey, or [N, H, W, C] with C 1 or
-            3; uint8, or float in [0, 1].
+        images: the training images: [N, H, W], which are grey, or [N, H, W, C] with C 1 or 3;
+            uint8, or float in [0, 1]. H and W are even, or what `--depth` needs.
         workdir: where the run is kept: checkpoints, curves, grids of samples. The same call again
             resumes it.
         test_images: images for the test loss, of the same size; None leaves it out.
@@ -47,13 +49,12 @@ def train(
     """
     source = from_arrays(images)
     test_source = None if test_images is None else from_arrays(test_images, name="test images")
-    height, width, channels = source.image_shape
-    if height != width:
-        raise ConfigError(f"the images must be square, not {height} x {width}")
+    check_given(Config, settings)
+    *size, channels = source.image_shape
     try:
         config = Config(
             dataset="arrays",
-            image_size=height,
+            image_size=as_setting(size),
             channels=channels,
             workdir=os.fspath(workdir),
             **settings,

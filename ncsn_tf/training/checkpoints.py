@@ -12,8 +12,8 @@ import tensorflow as tf
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import user_path
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_files
-from ncsn_tf.training.checkpoint_files import read_tensors, readable
+from ncsn_tf.training import checkpoint_files, checkpoint_reading
+from ncsn_tf.training.checkpoint_reading import read_tensors, readable
 from ncsn_tf.training.run_network import build_network
 
 
@@ -93,10 +93,10 @@ def open_config(workdir: str | PathLike = "") -> Config:
 
 def _newest(run_dir, read):
     """(path, read(path)) of a run's newest intact checkpoint."""
-    found = checkpoint_files.newest_intact(run_dir, read)
+    found = checkpoint_reading.newest_intact(run_dir, read)
     if found is None:
         raise _no_checkpoint(run_dir)
-    checkpoint_files.pass_over(found.damaged)
+    checkpoint_reading.pass_over(found.damaged)
     return found.path, found.content
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.backend.random import Stream, normal
-from ncsn_tf.data.batches import Source, training_batches
+from ncsn_tf.data.batches import Source, images_at, readable_places, training_batches
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import read_arrays, save_arrays, user_path
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
@@ -103,14 +103,18 @@ def accuracies(
         classifier: a `NoisyClassifier`.
         source: a `data.Source` with labels.
         batch_size: images at a time.
-        num_images: about how many images: whole batches, no image twice.
+        num_images: about how many images: whole batches, no image twice. What cannot be decoded is
+            left out.
         on_batch: called after each batch with how many there are of all levels together.
 
     Returns:
         {sigma: share}, of ten levels spread over the ladder, or all if there are fewer.
     """
-    size = min(batch_size, source.num_examples)
-    num_batches = max(1, min(num_images, source.num_examples) // size)
+    # As many as are wanted, and a batch at least.
+    wanted = min(max(num_images, batch_size), source.num_examples)
+    places = readable_places(source, wanted)
+    size = min(batch_size, len(places))
+    num_batches = max(1, min(num_images, len(places)) // size)
     sigmas = classifier.sigmas
     levels = np.linspace(0, len(sigmas) - 1, min(_TESTED_LEVELS, len(sigmas))).round().astype(int)
 
@@ -122,8 +126,9 @@ def accuracies(
         return tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
 
     right = dict.fromkeys(levels.tolist(), 0)
-    batches = training_batches(source, batch_size=size, seed=0, with_labels=True)
-    for index, (images, labels) in enumerate(batches.take(num_batches)):
+    for index, batch in enumerate(np.split(places[: num_batches * size], num_batches)):
+        images = tf.constant(images_at(source, batch), tf.float32) / 255.0
+        labels = tf.constant(source.labels[batch])
         for level in right:
             place = (tf.constant(value) for value in (np.int64(index * size), level, sigmas[level]))
             right[level] += int(count_right(images, labels, *place))

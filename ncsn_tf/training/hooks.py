@@ -30,11 +30,14 @@ class Every:
         2
         >>> Every(0, print).steps_until(4)
         inf
+
+    `is_long`: whether it is left out once an end was asked for.
     """
 
-    def __init__(self, interval: int, action: Callable[[int], None]):
+    def __init__(self, interval: int, action: Callable[[int], None], is_long: bool = False):
         self.interval = interval
         self.action = action
+        self.is_long = is_long
 
     def is_due(self, step: int, is_last: bool) -> bool:
         """Whether the action is due after so many steps."""
@@ -51,6 +54,7 @@ def make_hooks(
     reporter: Reporter,
     save_step: Callable[[int], None],
     read_test: Callable[[], Source] | None,
+    is_chief: bool = True,
 ) -> list[Every]:
     """In order of execution: the checkpoint is early, so that no picture can lose a step.
 
@@ -58,6 +62,7 @@ def make_hooks(
         state, config, reporter: those of the run.
         save_step: writes the checkpoint of the step at hand, whose number it is given.
         read_test: returns the test images, once a test loss is due; None: there are none.
+        is_chief: whether this worker writes; others do nothing at the same steps.
     """
     # Of a session with fewer steps than that, one finite step is wanted.
     most_bad_steps = min(config.max_bad_steps, config.num_steps - int(state.step.numpy()))
@@ -70,12 +75,25 @@ def make_hooks(
         save_step(step)
         reporter.restart_clock(step)
 
+    if not is_chief:
+        return [
+            Every(config.log_every, lambda _: _stop_if_diverged(state, config, most_bad_steps)),
+            Every(config.checkpoint_every, save),
+            Every(config.eval_every if read_test is not None else 0, _nothing),
+            Every(config.sample_every, _nothing),
+        ]
     hooks = [Every(config.log_every, report), Every(config.checkpoint_every, save)]
     if read_test is not None:
-        hooks.append(Every(config.eval_every, Evaluate(state, config, reporter, read_test)))
+        evaluate = Evaluate(state, config, reporter, read_test)
+        hooks.append(Every(config.eval_every, evaluate, is_long=True))
     if config.sample_every:  # otherwise the run's sampler may be one that cannot be made
-        hooks.append(Every(config.sample_every, DrawGrid(state, config, reporter)))
+        draw = DrawGrid(state, config, reporter)
+        hooks.append(Every(config.sample_every, draw, is_long=True))
     return hooks
+
+
+def _nothing(step):
+    """What a worker does where the chief computes: it waits for it in the next step."""
 
 
 def _stop_if_diverged(state, config, most):

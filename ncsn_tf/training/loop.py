@@ -10,7 +10,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from ncsn_tf.backend import compat, signals
-from ncsn_tf.backend.devices import is_cpu
+from ncsn_tf.backend.devices import describe, is_cpu
 from ncsn_tf.backend.pace import Pace
 from ncsn_tf.data.batches import Source, training_batches
 from ncsn_tf.errors import ConfigError
@@ -19,12 +19,13 @@ from ncsn_tf.training.checkpoint_files import remove_remains
 from ncsn_tf.training.ending import Ending
 from ncsn_tf.training.hooks import make_hooks
 from ncsn_tf.training.reporter import FOLDER as CURVES
-from ncsn_tf.training.reporter import Reporter, open_writer
+from ncsn_tf.training.reporter import Reporter, Unheard, open_writer
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_data import run_source
 from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.state import TrainingState
 from ncsn_tf.training.step import TrainingStep
+from ncsn_tf.training.workers import Workers
 
 _print = functools.partial(print, flush=True)
 
@@ -59,34 +60,42 @@ def train(
     started = time.perf_counter()
     config.check_replicas(strategy.num_replicas_in_sync)
     readers = _readers(config, source, test_source)
-    with run_lock(config.run_dir) as check_lock:
-        return _train_alone(config, strategy, say, readers, check_lock, started)
+    workers = Workers(strategy)
+    with contextlib.ExitStack() as stack:
+        lock = functools.partial(stack.enter_context, run_lock(config.run_dir))
+        check_lock = workers.by_chief(lock) or _nothing
+        return _train_alone(config, strategy, workers, say, readers, check_lock, started)
 
 
-def _train_alone(config, strategy, say, readers, check_lock, started):
-    """`train`, while no other process does."""
+def _train_alone(config, strategy, workers, say, readers, check_lock, started):
+    """`train`, while no other process does, but for the workers of the strategy."""
     read, read_test = readers
 
     # The variables, and the checkpoint that may already hold their values.
     state = TrainingState(config, strategy)
     checkpoints = RunCheckpoints(state, config, check_lock)
-    resumed = checkpoints.restore()
-    remove_remains(config.run_dir, config.keep_checkpoints)
+    resumed = workers.resume(checkpoints)
+    if workers.is_chief:
+        remove_remains(config.run_dir, config.keep_checkpoints)
     first_step = int(state.step.numpy())
-    devices = strategy.num_replicas_in_sync
+    if workers.count > 1:
+        role = "which writes the run" if workers.is_chief else "worker 0 writes the run"
+        say(f"Worker {workers.index} of {workers.count}, {role}")
     say(
         f"{'Resuming' if resumed else 'Starting'} {config.run_dir} at step {first_step} of "
-        f"{config.num_steps} on {devices} device{'s'[: devices > 1]}"
+        f"{config.num_steps} on {describe(strategy)}"
     )
     if first_step >= config.num_steps:
         say("Nothing left to train; --num_steps sets a later end")
         return state
-    config.save(config.run_dir / "config.json")
+    if workers.is_chief:
+        config.save(config.run_dir / "config.json")
 
     # The batches of every step from here on.
     batches = iter(
-        strategy.experimental_distribute_dataset(
-            training_batches(
+        workers.distribute(
+            functools.partial(
+                training_batches,
                 read(),
                 batch_size=config.batch_size,
                 seed=config.seed,
@@ -98,22 +107,32 @@ def _train_alone(config, strategy, say, readers, check_lock, started):
 
     # The compiled step, and what happens between steps.
     step_fn = TrainingStep(state, _without_slow_xla(config, strategy, say), strategy)
-    writer = open_writer(config.run_dir / CURVES)
-    reporter = Reporter(config, step_fn.totals, writer, first_step)
-    ending = Ending(checkpoints, reporter.say, first_step)
-    hooks = make_hooks(state, config, reporter, ending.save, read_test)
+    if workers.is_chief:
+        writer = open_writer(config.run_dir / CURVES)
+        reporter = Reporter(config, step_fn.totals, writer, first_step, is_cpu(strategy))
+    else:
+        reporter = Unheard()
+    ending = Ending(checkpoints, reporter.say, first_step, resumed, workers)
+    hooks = make_hooks(state, config, reporter, ending.save, read_test, workers.is_chief)
 
     pace = Pace(seconds=2.0)
+    many = config.steps_per_execution > 1  # in a call, which takes its batches itself
     try:
         with ending.deferred():
-            step = first_step
+            step, is_asked = first_step, False
             while step < config.num_steps:
-                count = _steps_at_once(config, hooks, step, pace.most)
+                # By its own clock each worker would make another number of steps in a call.
+                most = pace.most if workers.count == 1 else math.inf
+                count = _steps_at_once(config, hooks, step, most)
+                with ending.until_made(step):  # a wait for data is no step
+                    images = None if many else next(batches)
+                if workers.count == 1 and signals.asked() and step > first_step:
+                    break
                 with pace.call(count), ending.making_step(step):
-                    if config.steps_per_execution > 1:
+                    if many:
                         step_fn.run_many(batches, tf.constant(count))
                     else:
-                        step_fn.run(next(batches))
+                        step_fn.run(images)
                     if step == first_step:
                         state.step.numpy()  # waits for the step to end
                 if step == first_step:
@@ -125,14 +144,23 @@ def _train_alone(config, strategy, say, readers, check_lock, started):
                 reporter.advance(count)
                 with contextlib.suppress(signals.Interrupted):  # from a test loss or a grid
                     for hook in hooks:
+                        if hook.is_long and signals.asked():
+                            continue
                         if hook.is_due(step, step == config.num_steps):
                             hook.action(step)
-                if signals.asked():
-                    ending.save_and_say(step)
+                is_asked = workers.any(signals.asked())
+                if is_asked:
                     break
+            # One of the last moment: of several workers, all save and wait or none does.
+            if is_asked or workers.any(signals.asked()):
+                ending.save_and_say(step)
     finally:
         reporter.close()
     return state
+
+
+def _nothing():
+    """No other process is to be watched: that is the chief's."""
 
 
 def _readers(config, source, test_source):

@@ -16,6 +16,8 @@ from ncsn_tf.training.step import Totals
 
 _MOST_LEVEL_CURVES = 20
 _LEVEL_GROUPS = 10
+_FIRST_ESTIMATE = 20.0  # seconds of steps before the time that is left is said
+_LONG = 7 * 24 * 3600.0  # seconds, for a CPU
 FOLDER = "tensorboard"
 
 
@@ -52,6 +54,7 @@ class Reporter:
         totals: the training step's `Totals`.
         writer: a `tf.summary` writer.
         first_step: where this session starts.
+        on_cpu: whether it computes on a CPU, for the hint where that takes weeks.
         clock: seconds, for the speed; tests give their own.
     """
 
@@ -61,13 +64,18 @@ class Reporter:
         totals: Totals,
         writer: tf.summary.SummaryWriter,
         first_step: int,
+        on_cpu: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ):
         self.config = config
         self.totals = totals
         self.writer = writer
         self.clock = clock
+        self.on_cpu = on_cpu
         self.last = (first_step, clock())
+        self._step = first_step
+        self._began = None  # (step, time) once the first step is done
+        self._has_estimated = self._has_reported = False
         self.interactive = sys.stderr.isatty()
         self.bar = tqdm(
             total=config.num_steps,
@@ -86,15 +94,35 @@ class Reporter:
             print(text, file=sys.stderr, flush=True)
 
     def advance(self, count: int = 1) -> None:
-        """Move the bar by so many steps."""
+        """Move the bar by so many steps; soon after the first, say once how long it will take."""
         self.bar.update(count)
+        self._step += count
+        if self._began is None or self._has_estimated:
+            return
+        steps, seconds = self._step - self._began[0], self.clock() - self._began[1]
+        if steps and seconds >= _FIRST_ESTIMATE:
+            self._has_estimated = True
+            self._estimate(seconds / steps)
+
+    def _estimate(self, pace):
+        remaining = pace * (self.config.num_steps - self._step)
+        is_long = self.on_cpu and remaining >= _LONG
+        if self._has_reported and not is_long:
+            return
+        hint = (
+            ": long for a CPU; less work are fewer --features, a smaller --image_size or fewer "
+            "--num_steps, and a GPU is some hundred times as fast (docs/performance.md)"
+        )
+        self.say(f"about {format_time(remaining)} left at {pace:.2g} s a step{hint * is_long}")
 
     def restart_clock(self, step: int) -> None:
         """Leave what has happened since the last report (compilation, say) out of the speed."""
         self.last = (step, self.clock())
+        self._began = self._began or self.last
 
     def report(self, step: int) -> None:
         """Means since the last report."""
+        self._has_reported = True
         loss, norm, levels = self.totals.report()
         now = self.clock()
         last_step, last_time = self.last
@@ -141,6 +169,23 @@ class Reporter:
             yield
 
 
+class Unheard:
+    """The reporter of a worker whose chief tells of the progress of all."""
+
+    def say(self, text: str) -> None:
+        """One line on stderr."""
+        print(text, file=sys.stderr, flush=True)
+
+    def advance(self, count: int = 1) -> None:
+        """The chief moves its bar."""
+
+    def restart_clock(self, step: int) -> None:
+        """The chief has a clock."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 def level_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:
     """A curve for each noise level; of more than 20 levels, ten curves, each the mean of a tenth.
 
@@ -162,7 +207,7 @@ def level_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:
 
 
 def format_time(seconds: float) -> str:
-    """Seconds as 59s, 12m34s or 5h06m.
+    """Seconds as 59s, 12m34s, 5h06m, and from two days on as 4d05h.
 
     Example:
         >>> format_time(754)
@@ -172,6 +217,8 @@ def format_time(seconds: float) -> str:
         return "?"
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 48:
+        return f"{hours // 24}d{hours % 24:02d}h"
     if hours:
         return f"{hours}h{minutes:02d}m"
     return f"{minutes}m{seconds:02d}s" if minutes else f"{seconds}s"

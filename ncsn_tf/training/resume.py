@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config, differences
-from ncsn_tf.training import checkpoint_files
-from ncsn_tf.training.checkpoint_files import readable
+from ncsn_tf.training import checkpoint_files, checkpoint_reading
+from ncsn_tf.training.checkpoint_reading import readable
 from ncsn_tf.training.checkpoints import saved_config
 from ncsn_tf.training.state import TrainingState
 
@@ -52,13 +52,23 @@ class RunCheckpoints:
             UserError: no checkpoint can be read, or the newest has not the state that this run
                 keeps. Nothing is changed then.
         """
-        found = checkpoint_files.newest_intact(self.config.run_dir, self._read)
+        found = checkpoint_reading.newest_intact(self.config.run_dir, self._read)
         if found is None:
             return False
-        checkpoint_files.set_aside(found.damaged)
+        checkpoint_reading.set_aside(found.damaged)
         self.config_text.assign(self.config.to_json())
         self.state.flatten()
         return True
+
+    def restore_step(self, step: int) -> None:
+        """Continue from the checkpoint of a step, which another worker has found to be intact.
+
+        Raises:
+            ConfigError, UserError: as of `restore`.
+        """
+        self._read(checkpoint_files.path_of(self.config.run_dir, step))
+        self.config_text.assign(self.config.to_json())
+        self.state.flatten()
 
     def _read(self, path):
         changed = differences(saved_config(path), self.config)

@@ -1,5 +1,7 @@
 """The data of a run: what its `Config` says of its images."""
 
+import dataclasses
+
 from ncsn_tf.data.source import Source
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.settings.config import Config
@@ -26,4 +28,18 @@ def run_source(config: Config, split: str) -> Source:
         image_size=config.image_size,
         channels=config.channels,
         crop_size=config.crop_size,
+        cache_dir=config.cache_dir,
+    )
+
+
+def with_places(config: Config, data_dir: str = "", cache_dir: str = "") -> Config:
+    """A run's `Config` with its data elsewhere; an empty place is the run's own.
+
+    Example:
+        >>> config = with_places(Config(data_dir="here", cache_dir="there"), data_dir="elsewhere")
+        >>> config.data_dir, config.cache_dir
+        ('elsewhere', 'there')
+    """
+    return dataclasses.replace(
+        config, data_dir=data_dir or config.data_dir, cache_dir=cache_dir or config.cache_dir
     )

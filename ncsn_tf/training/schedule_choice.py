@@ -6,6 +6,7 @@ import math
 from tqdm import tqdm
 
 from ncsn_tf import schedule
+from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.data.batches import load_pixels
 from ncsn_tf.errors import UserError
 from ncsn_tf.settings.config import Config
@@ -21,7 +22,8 @@ def experiment(
     dataset: str = "cifar10",
     *,
     data_dir: str = "",
-    image_size: int | None = None,
+    cache_dir: str = "",
+    image_size: ImageSize | None = None,
     channels: int | None = None,
     crop_size: int | None = None,
     sigma_end: float = 0.01,
@@ -30,10 +32,11 @@ def experiment(
 ) -> Config:
     """NCSNv2's settings for a data set, all but its noise levels and step size.
 
-    Batch size, training steps and features are those of the data set's flagfile if it has one.
+    Batch size, training steps and features are those of the data set's flagfile if it has one. What
+    depends on the size of the images goes by their longer side.
 
     Args:
-        dataset, data_dir: the images, as in `Config`.
+        dataset, data_dir, cache_dir: the images, as in `Config`.
         image_size, channels, crop_size: as in `Config`; None is what the data set's flagfile says.
         sigma_end: the smallest noise level.
         num_steps_each: Langevin steps a level; None is 5 up to 64 pixels, else 3.
@@ -47,11 +50,12 @@ def experiment(
         >>> config.model, config.image_size, config.num_steps_each, config.workdir
         ('ncsnv2', 8, 5, 'runs/digits_ncsnv2')
     """
-    given = {"dataset": dataset, "data_dir": data_dir, "image_size": image_size}
+    given = {"dataset": dataset, "data_dir": data_dir, "cache_dir": cache_dir}
+    given |= {"image_size": image_size}
     given |= {"channels": channels, "crop_size": crop_size}
     flags = [show(key, value) for key, value in given.items() if value not in (None, "")]
     config = parse_config(["train.py", *flags])
-    size = config.image_size
+    size = max(config.image_shape[:2])
     name = name or f"{config.run_dir.name}_ncsnv2"
     return dataclasses.replace(
         config,
@@ -77,17 +81,20 @@ def measure(config: Config, num_images: int = 0) -> tuple[float, int, int]:
         num_images: images to measure; 0 is as many as fit 1 GiB.
 
     Returns:
-        (distance, images measured, images in the training split).
+        (distance, images measured, images in the training split; where all were read, those of
+        them that can be decoded).
 
     Raises:
         UserError: what `run_source` raises, or images that are all the same.
     """
     source = run_source(config, "train")
     wanted = num_images or _MEMORY // math.prod(config.image_shape)
-    count = min(source.num_examples, max(2, wanted))
-    with tqdm(total=count, desc="reading", unit="image", disable=None) as bar:
-        pixels = load_pixels(source, count, bar.update)
+    asked = min(source.num_examples, max(2, wanted))
+    with tqdm(total=asked, desc="reading", unit="image", disable=None) as bar:
+        pixels = load_pixels(source, asked, bar.update)
     count = len(pixels)
+    # Fewer than were asked for: the others cannot be decoded, and all have been tried.
+    total = source.num_examples if count == asked < source.num_examples else count
     with tqdm(total=count, desc="distances", unit="image", disable=None) as bar:
         distance, _ = schedule.max_pairwise_distance(pixels, bar.update)
     if distance <= config.sigma_end:
@@ -95,7 +102,7 @@ def measure(config: Config, num_images: int = 0) -> tuple[float, int, int]:
             f"the {count} images of {config.dataset} are at most {distance:g} apart, not more "
             f"than {show('sigma_end', config.sigma_end)}: are they all the same?"
         )
-    return distance, count, source.num_examples
+    return distance, count, total
 
 
 def with_schedule(

@@ -81,6 +81,19 @@ def test_two_of_one_wish_are_one(monkeypatch):
         assert killed == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+def test_a_second_ctrl_c_in_a_notebook_ends_the_call_and_not_the_kernel(monkeypatch):
+    """The first one lets the step end."""
+    monkeypatch.setattr(signals, "SAME_WISH", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as end, signals.deferred(lambda name: None):
+        kill(signal.SIGINT)
+        assert signals.asked() == "SIGINT"
+        kill(signal.SIGINT)
+        time.sleep(5)
+    assert end.type is KeyboardInterrupt
+    assert signal.getsignal(signal.SIGINT) is before and not signals.asked()
+
+
 def test_other_threads_handle_no_signals():
     before = signal.getsignal(signal.SIGTERM)
     seen = []
@@ -151,6 +164,35 @@ def test_a_call_that_takes_too_long_is_not_awaited(block, overdue, kills, code, 
         process.wait(timeout=60)
     assert process.returncode == code
     assert time.monotonic() - began < 5
+
+
+def test_the_last_line_is_plain_and_is_not_awaited_where_nobody_reads():
+    program = PROGRAM.format(block="signals.outcome('a\\n\\x1b[2Jb')", overdue="pass")
+    for is_full in (False, True):
+        read, write = os.pipe()
+        if is_full:
+            os.set_blocking(write, False)
+            with pytest.raises(BlockingIOError):
+                while True:
+                    os.write(write, bytes(2**12))
+            os.set_blocking(write, True)
+        with subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=write,
+        ) as process:
+            assert process.stdout.readline() == b"started\n"
+            time.sleep(0.3)
+            process.send_signal(signal.SIGTERM)
+            try:
+                assert process.wait(timeout=20) == 143
+            finally:
+                process.kill()
+        os.close(write)
+        with open(read, "rb") as pipe:
+            text = pipe.read()
+        assert text.strip(b"\0") == (b"" if is_full else b"a \\x1b[2Jb\n")
 
 
 def test_what_is_settled_may_take_its_time():

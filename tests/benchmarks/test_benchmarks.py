@@ -174,6 +174,8 @@ def test_cases_are_every_combination_and_are_checked_before_anything_runs():
     ]
     assert cases[0].config.image_shape == (32, 32, 3)
     assert (cases[0].config.batch_size, cases[0].config.num_virtual_devices) == (4, 2)
+    (case, *_) = dataclasses.replace(flags, image_size="48x64").cases()
+    assert case.config.image_shape == (48, 64, 3)
     with pytest.raises(ConfigError, match="--batch_size=3 cannot be split evenly"):
         dataclasses.replace(flags, batch_sizes="4,3").cases()
 
@@ -193,6 +195,11 @@ def test_data_sets_that_are_measured():
     assert names() == ["digits"]
     assert names(data_dir="there") == ["digits", "cifar10", "mnist"]
     assert names(data_dir="there", dataset="mnist") == ["mnist"]
+    numbers = options.DataOptions(pictures="7,9").prepared_cases()
+    assert [number for number, _ in numbers] == [7, 9]
+    assert numbers[1][1].config.image_shape == (64, 64, 3)
+    assert numbers[1][1].settings["dataset"] == "9 pictures"
+    assert options.DataOptions(pictures="").prepared_cases() == []
     (case,) = options.DataOptions().cases()
     assert case.config.image_shape == (8, 8, 1)
 
@@ -320,6 +327,12 @@ def test_rows_of_startup_memory_data_and_serve_by_hand():
     (row,) = rows.data_rows(case, [times])
     assert row["data_images_per_second"] == 100 and row["step_images_per_second"] == 20
     assert (row["data_over_step"], row["fed_slowdown"]) == pytest.approx((5.0, 0.2))
+    found = {"alone": [90.0, 110.0], "prepared": 95.0, "opened": 0.5, "first_batch": 1.0}
+    found |= {"from_file": [[0.1], [0.2]], "from_memory": [[0.3], [0.4]], "peak": 700.0}
+    (row,) = rows.prepared_rows(case, [found])
+    assert (row["alone"], row["prepared_share"]) == (100.0, 0.95)
+    assert (row["rows_file"], row["rows_memory"], row["peak_memory"]) == (0.1, 0.3, 700.0)
+    assert (row["data_images_per_second"], row["memory_images_per_second"]) == (50.0, 25.0)
     single = {"clients": 8, "merging": False, "images": 4, "seconds": 2.0, "latencies": [1, 2, 3]}
     merged = single | {"merging": True, "seconds": 1.0, "batches": [1, 3]}
     timed = {"load": 1.0, "first_image": 2.0, "from_start": 3.0, "loads": [single, merged]}
@@ -530,12 +543,23 @@ def positive(value):
         ("train", ["--batch_sizes=2", "--ema_decay=0,0.9", "--seconds=0.01"], [1, 1]),
         ("startup", ["--batch_sizes=2", "--num_virtual_devices=0", "--repeats=1"], [1, 1]),
         ("memory", ["--batch_sizes=2"], [1]),
-        ("data", ["--batch_sizes=2", "--seconds=0.01"], [1]),
+        ("data", ["--batch_sizes=2", "--seconds=0.01", "--pictures=60"], [1, 1]),
         ("serve", ["--num_levels=2", "--clients=1,3", "--seconds=0.01"], [4]),
     ],
 )
-def test_every_other_measurement_from_end_to_end(name, flags, num_rows, tmp_path):
-    stdout, _, cases = start(name, tmp_path, *flags)
+def test_every_other_measurement_from_end_to_end(
+    name, flags, num_rows, command_server, monkeypatch, tmp_path, capsys
+):
+    """The program in this process; those that it starts are forks of one that has TensorFlow."""
+
+    def fork(command, env, **_):
+        assert command[0] == sys.executable
+        return command_server.run(command[1:], cwd=ROOT, env=env)
+
+    monkeypatch.setattr(subprocess, "run", fork)
+    out = tmp_path / "made" / "results.json"
+    run.main(["run", name, *TINY, f"--out={out}", *flags])
+    stdout, cases = capsys.readouterr().out, json.loads(out.read_text())["cases"]
     assert [len(case["rows"]) for case in cases] == num_rows
     assert all(positive(case["results"]) for case in cases)
     assert sum(line.startswith("|") for line in stdout.splitlines()) == 2 + sum(num_rows)

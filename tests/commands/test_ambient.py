@@ -92,6 +92,24 @@ def test_a_signal_is_one_line_also_within_an_import(number):
     assert time.monotonic() - began < 10
 
 
+def test_a_ctrl_c_while_python_ends_is_no_traceback():
+    """From the moment on in which the command has ended."""
+    program = (
+        "import atexit, os, signal, threading, time\n"
+        "from ncsn_tf.commands.console import run_command\n"
+        "def late():\n"
+        "    threading.main_thread().join()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def main(argv):\n"
+        "    threading.Thread(target=late).start()\n"
+        "run_command(main, ['ncsn', 'x'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 @pytest.mark.parametrize("value", ["not json", "[]", "3", "[" * 100_000])
 def test_a_tf_config_that_is_none_is_refused(value, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", value)

@@ -76,7 +76,10 @@ def module_of(name):
 
 def examples():
     """(command, its arguments) of every example in --help that starts TensorFlow: no server's."""
-    for name in COMMANDS:
+    starting = [
+        name for name in COMMANDS if any(n.startswith("start_") for n in vars(module_of(name)))
+    ]
+    for name in starting:
         for line in re.findall(r"^  ncsn( \S+(?: \S+)*)", module_of(name).SUMMARY, re.MULTILINE):
             if "--server" not in line:
                 yield line.split()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.commands import sample
 from ncsn_tf.commands.console import COMMANDS
 from ncsn_tf.commands.failures import LOWER
@@ -45,7 +46,8 @@ WHOLE = st.one_of(
     st.integers(-3, 200), st.integers(-(2**70), 2**70), st.sampled_from([10**13, 10**400])
 )
 NUMBERS = st.one_of(st.floats(), WHOLE, st.floats(0, 2))
-RIGHT_KIND = {int: WHOLE, float: NUMBERS, bool: st.booleans(), str: TEXTS}
+SIZES = st.one_of(WHOLE, st.tuples(WHOLE, WHOLE).map(lambda pair: f"{pair[0]}x{pair[1]}"))
+RIGHT_KIND = {int: WHOLE, float: NUMBERS, bool: st.booleans(), str: TEXTS, ImageSize: SIZES}
 
 
 def dataclass_of(name):
@@ -92,7 +94,7 @@ def test_any_flags_are_read_or_refused(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_many_flags_are_read_or_refused(name):
-    @settings(max_examples=3000, **DETERMINISTIC)
+    @settings(max_examples=600, **DETERMINISTIC)
     @given(arguments(name))
     def run(args):
         try:

@@ -9,6 +9,9 @@ from PIL import Image
 
 from ncsn_tf.commands import schedule as schedule_command
 from ncsn_tf.commands.console import run_command
+from ncsn_tf.data.batches import Source
+from ncsn_tf.data.decoding import PictureError
+from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.schedule import choose_num_levels, choose_step_lr
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.training import schedule_choice
@@ -204,3 +207,18 @@ def test_pictures_that_are_left_out_are_said_by_the_command(capsys, tmp_path):
         f"{folder}: 40 pictures found, 38 read, 2 unreadable, 36 for training",
     ]
     assert run("--dataset=image_folder", f"--data_dir={tmp_path / 'none'}", "--image_size=8") == 1
+
+
+@pytest.mark.parametrize("asked, count, total", [(0, 3, 3), (5, 3, 3), (2, 2, 5)])
+def test_images_that_cannot_be_decoded_are_not_counted(asked, count, total, monkeypatch):
+    """Where all were read: of others nobody knows."""
+
+    def decode(record):
+        if record == b"damaged":
+            raise PictureError("test", "damaged")
+        return np.full([8, 8, 1], record[0], np.uint8)
+
+    records = np.array([b"damaged", b"b", b"x", b"damaged", b"a"], object)
+    source = Source(EncodedImages(records, decode, (8, 8, 1), "test"), "test")
+    monkeypatch.setattr(schedule_choice, "run_source", lambda config, split: source)
+    assert measure(experiment("digits"), asked)[1:] == (count, total)

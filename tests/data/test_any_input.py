@@ -2,6 +2,7 @@
 
 import io
 import os
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ncsn_tf.data import decoding, folder, pictures
+from ncsn_tf.data import arrays_source, decoding, folder, pictures
+from ncsn_tf.data.archive import open_archive
+from ncsn_tf.data.collection import labels_by_folder
 from ncsn_tf.data.listing import find_pictures
 from ncsn_tf.data.masks import load_mask
 from ncsn_tf.errors import UserError
@@ -69,7 +72,7 @@ def test_any_bytes_as_record_picture_mask_and_arrays(content, tmp_path):
     if picture is not None:
         assert picture.mode in ("L", "RGB")
         for channels in (1, 3):
-            pixels = decoding.square_pixels(picture, 5, channels)
+            pixels = decoding.fitted_pixels(picture, (5, 5, channels))
             assert (pixels.shape, pixels.dtype) == ((5, 5, channels), np.uint8)
     for name in ("a.png", "a.npz"):
         (tmp_path / name).write_bytes(content)
@@ -110,7 +113,7 @@ def test_any_names_in_a_folder(names, deep, capsys):
             and os.path.splitext(path.name)[1].lower() in decoding.SUFFIXES
         }
         assert set(found.paths) == wanted
-        source = works(lambda path: folder.load("train", path, 4, 3, 0), top)
+        source = works(lambda path: folder.load("train", path, (4, 4, 3), 0), top)
         assert (source is None) == (not wanted)
         assert sorted(Path(top).rglob("*")) == before
     error = capsys.readouterr().err
@@ -177,3 +180,66 @@ def test_what_is_no_file_and_what_would_start_a_program(tmp_path):
         decoding.decode_picture(eps)
     with pytest.raises(UserError, match="cannot be read"):
         decoding.read_picture(str(tmp_path / "a\0b.png"))
+
+
+def small_archives():
+    files = {"a.pgm": b"P5 1 1 255 1", "b/c.pgm": b"P5 1 1 255 2", "d.png": b"", "e.zip": b"PK"}
+    place = io.BytesIO()
+    write = io.BytesIO()
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with tarfile.open(fileobj=write, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in {**files, "猫" * 60 + ".pgm": b"P5 1 1 255 3"}.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return place.getvalue(), write.getvalue()
+
+
+@QUICK
+@given(
+    which=st.sampled_from(small_archives()),
+    changes=st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6),
+    keep=st.floats(0, 1.2),
+)
+def test_any_bytes_as_an_archive(which, changes, keep, tmp_path):
+    content = bytearray(which)
+    for place, value in changes:
+        content[place % len(content)] = value
+    path = tmp_path / "a"
+    path.write_bytes(content[: int(len(content) * keep)])
+    try:
+        pictures = open_archive(str(path))
+    except UserError as error:
+        assert "\n" not in str(error) and str(path) in str(error)
+        return
+    for place in range(len(pictures.names)):
+        works(pictures.read, place)
+    labels_by_folder(pictures.names)
+    assert sorted(os.listdir(tmp_path)) == ["a"]
+
+
+@QUICK
+@given(
+    dtype=st.sampled_from(["u1", "i8", "f4", "f2", "f8", "bool", "U3", "c8", "M8[s]", "u1,f4"]),
+    shape=st.lists(st.integers(0, 5), max_size=5),
+    name=st.sampled_from(["images", "../images", "/images", "x", "x_train"]),
+    change=st.tuples(st.integers(0, 400), st.integers(0, 255)) | st.none(),
+)
+def test_any_arrays(dtype, shape, name, change, tmp_path):
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, dtype))
+    content = bytearray(file.getvalue())
+    if change is not None:
+        content[change[0] % len(content)] = change[1]
+    (tmp_path / "a.npy").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr(f"{name}.npy", content)
+    for path in ("a.npy", "a.npz"):
+        try:
+            source = arrays_source.load("train", str(tmp_path / path), (4, 4, 3), 0)
+        except UserError as error:
+            assert "\n" not in str(error) and path in str(error)
+        else:
+            assert source.image_shape == (4, 4, 3)

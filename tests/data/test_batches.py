@@ -9,6 +9,7 @@ import tensorflow as tf
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.data import batches as data
 from ncsn_tf.data.decoding import decode_picture
+from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.data.source import Source, from_arrays
 
 
@@ -21,7 +22,7 @@ def numbered(num_examples, shape=(2, 2, 1)):
 
 def encoded(source, undecodable=()):
     """The same images as PNGs; some of them cut short."""
-    records = [tf.io.encode_png(image).numpy() for image in source.records]
+    records = [tf.io.encode_png(image).numpy() for image in source.images.array]
     for index in undecodable:
         records[index] = records[index][:20]
     channels = source.image_shape[-1]
@@ -30,8 +31,8 @@ def encoded(source, undecodable=()):
         picture = decode_picture(record)
         return np.asarray(picture).reshape(*picture.size[::-1], channels)
 
-    records = np.array(records, object)
-    return Source(records, decode, source.num_examples, source.image_shape, "encoded")
+    images = EncodedImages(np.array(records, object), decode, source.image_shape, "encoded")
+    return Source(images, "encoded", source.labels)
 
 
 def take(dataset, num_batches):
@@ -130,8 +131,8 @@ def test_encoded_and_decoded_records_give_the_same_batches():
 
 def test_half_of_the_images_are_mirrored_by_position_alone():
     source = numbered(255)
-    source.records[:] += 1  # image 0 would look the same mirrored
-    source.records[:, :, 1:] = 0
+    source.images.array[:] += 1  # image 0 would look the same mirrored
+    source.images.array[:, :, 1:] = 0
     flipped = take(data.training_batches(source, batch_size=50, seed=9, random_flip=True), 80)
     plain = take(data.training_batches(source, batch_size=50, seed=9), 80)
     coins = mirrored(flipped)
@@ -195,4 +196,4 @@ def test_pixels_are_the_examples_themselves(form, num_examples, count, monkeypat
     assert sum(seen) == count and max(seen) <= 100
     found = pixels[:, 0, 0, 0]
     assert len(set(found)) == count  # no example twice
-    np.testing.assert_array_equal(pixels, source.records[found])
+    np.testing.assert_array_equal(pixels, source.images.array[found])

@@ -1,11 +1,14 @@
 """A folder of pictures as a data set."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 from source_checks import images, one_line
 
 from ncsn_tf.data import batches as data
+from ncsn_tf.data.listing import find_pictures
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -93,7 +96,8 @@ def test_folder_reports_unreadable_files_and_goes_on(tmp_path, capsys):
         f"{tmp_path}: 5 pictures found, 3 read, 2 unreadable, 2 for training",
     ]
     assert images(load_folder(tmp_path, "test", channels=1)).max() == 1
-    assert capsys.readouterr().err == f"{tmp_path}: 5 pictures found, 1 read, 1 for test\n"
+    found = f"{tmp_path}: 5 pictures found, 3 read, 2 unreadable, 1 for test\n"
+    assert capsys.readouterr().err == found  # what was left out was said before
 
 
 def test_folder_names_the_first_twenty_unreadable_files(tmp_path, capsys):
@@ -219,3 +223,23 @@ def test_folder_end_to_end(tmp_path):
     batch = next(iter(data.training_batches(source, batch_size=5, seed=0))).numpy()
     np.testing.assert_array_equal(np.sort(np.rint(batch[:, 0, 0, 0] * 255)), np.arange(1, 6))
     assert np.all(batch[..., 2] == 1.0)
+
+
+def test_the_system_is_asked_of_links_only(tmp_path, monkeypatch):
+    (tmp_path / "top" / "b").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("top/1.png", "top/b/2.png", "elsewhere/3.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "top" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "top" / "d.png").symlink_to(tmp_path / "nothing")
+    asked, isdir = [], os.path.isdir
+    monkeypatch.setattr(os.path, "isdir", lambda path: asked.append(path) or isdir(path))
+    top = os.path.join(tmp_path, "top")
+    found = find_pictures(top).paths
+    assert [os.path.relpath(path, top) for path in found] == [
+        "1.png",
+        "b/2.png",
+        "c/3.png",
+        "d.png",
+    ]
+    assert sorted(asked) == [os.path.join(top, name) for name in ("c", "d.png")]

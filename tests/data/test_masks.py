@@ -37,6 +37,17 @@ def test_named_masks(mask, unknown):
     np.testing.assert_array_equal(load_mask(mask, 8), expected)
 
 
+@pytest.mark.parametrize(
+    "mask, unknown",
+    [("left", np.s_[:, :3]), ("top", np.s_[:4]), ("center", np.s_[2:6, 1:4])],
+)
+def test_named_masks_of_rectangles(mask, unknown):
+    expected = np.zeros((8, 6), bool)
+    expected[unknown] = True
+    np.testing.assert_array_equal(load_mask(mask, (8, 6)), expected)
+    assert load_mask("random", (8, 6)).shape == (8, 6) and load_mask("random", (8, 6)).sum() == 24
+
+
 def test_the_random_mask_is_half_of_the_pixels():
     mask = load_mask("random", 8)
     assert mask.sum() == 32
@@ -48,7 +59,7 @@ def test_white_is_what_is_to_be_filled(save):
     pixels = np.where(GREY > 120, 128, 127).astype(np.uint8)
     np.testing.assert_array_equal(load_mask(save("mask.png", pixels), 8), GREY > 120)
     large = save("large.png", pixels.repeat(2, 0).repeat(2, 1))
-    with pytest.raises(UserError, match="large.png has 16 x 16 pixels, not 8 x 8: "):
+    with pytest.raises(UserError, match="large.png has 16x16 pixels .*, not 8x8: "):
         load_mask(large, 8)
     np.testing.assert_array_equal(load_mask(large, 8, resize=True), GREY > 120)
 

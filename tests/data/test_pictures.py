@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ncsn_tf.data import pictures
-from ncsn_tf.data.decoding import crop_square, decode_picture, square_pixels
+from ncsn_tf.data.decoding import decode_picture, fitted_pixels
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -57,9 +57,9 @@ def read(request, tmp_path):
             source = load_source(
                 "image_folder", "train", data_dir=str(path.parent), image_size=8, channels=channels
             )
-            return source.records[0]
+            return source.images.array[0]
         if request.param == "records":
-            return square_pixels(decode_picture(path.read_bytes()), 8, channels)
+            return fitted_pixels(decode_picture(path.read_bytes()), (8, 8, channels))
         return load(path, channels)[0]
 
     return read
@@ -140,13 +140,6 @@ def test_the_modes_are_grey_or_colour(save):
     assert pictures.read_picture(save("a.png", GREY.astype(np.uint16))).mode == "L"
 
 
-def test_the_centred_square():
-    picture = Image.fromarray(np.tile(GREY, (1, 2))[:6])  # 6 x 16
-    np.testing.assert_array_equal(crop_square(picture), np.asarray(picture)[:, 5:11])
-    np.testing.assert_array_equal(crop_square(picture, 99), np.asarray(picture)[:, 5:11])
-    np.testing.assert_array_equal(crop_square(picture, 2), np.asarray(picture)[2:4, 7:9])
-
-
 def test_a_folder_in_the_order_of_names_and_an_npz(save, tmp_path):
     for name, shift in [("b.png", 1), ("a.png", 0), ("c.PNG", 2)]:
         save(name, GREY + np.uint8(shift), format="PNG")
@@ -161,14 +154,16 @@ def test_other_sizes(save):
     wide = save("wide.png", np.tile(GREY, (1, 2)))
     with pytest.raises(pictures.SizeError) as error:
         load(wide)
-    assert str(error.value) == f"{wide} has 16 x 8 pixels, not 8 x 8: give one of that size"
+    assert str(error.value) == (
+        f"{wide} has 8x16 pixels (height x width), not 8x8: give one of that size"
+    )
     (square,) = load(wide, resize=True)
     np.testing.assert_array_equal(square[:, :, 0], np.tile(GREY, (1, 2))[:, 4:12])
     small = save("small.png", GREY[:4, :4])
-    assert load(small, also_sizes=[4])[0].shape == (4, 4, 1)
+    assert load(small, also_sizes=[(4, 4)])[0].shape == (4, 4, 1)
     assert load(small, resize=True)[0].shape == (8, 8, 1)
-    with pytest.raises(UserError, match="4 x 4 pixels, not 8 x 8 or 2 x 2: "):
-        load(small, also_sizes=[2])
+    with pytest.raises(UserError, match="4x4 pixels .*, not 8x8 or 2x3: "):
+        load(small, also_sizes=[(2, 3)])
 
 
 def test_colour_and_grey_as_in_training(save, capsys):

@@ -10,18 +10,18 @@ BYTES = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.uint8)
 
 def test_bytes_are_kept_and_fractions_are_rounded_to_them():
     source = from_arrays(BYTES)
-    np.testing.assert_array_equal(source.records, BYTES)
+    np.testing.assert_array_equal(source.images.array, BYTES)
     assert (source.num_examples, source.image_shape, source.name) == (2, (4, 6, 3), "arrays")
     assert source.labels is None
     for dtype in (np.float32, np.float64):
         floats = from_arrays((BYTES / 255).astype(dtype), name="mine")
-        np.testing.assert_array_equal(floats.records, BYTES)
-        assert (floats.records.dtype, floats.name) == (np.uint8, "mine")
+        np.testing.assert_array_equal(floats.images.array, BYTES)
+        assert (floats.images.array.dtype, floats.name) == (np.uint8, "mine")
 
 
 def test_greys_may_come_without_an_axis_of_channels():
     source = from_arrays(BYTES[..., 0], labels=np.array([3, 0], np.uint8))
-    np.testing.assert_array_equal(source.records, BYTES[..., :1])
+    np.testing.assert_array_equal(source.images.array, BYTES[..., :1])
     np.testing.assert_array_equal(source.labels, [3, 0])
     assert source.labels.dtype == np.int64
 

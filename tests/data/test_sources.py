@@ -52,8 +52,9 @@ def test_a_new_kind_is_a_line_in_the_table(monkeypatch):
         return sources.from_arrays(np.zeros([1, 4, 4]))
 
     monkeypatch.setitem(sources.LOADERS, "mine", load)
-    load_source("mine", "test", data_dir="~", image_size=4, channels=1, crop_size=2)
-    assert asked == [("test", str(pathlib.Path.home()), 4, 1, 2)]
+    options = {"image_size": 4, "channels": 1, "crop_size": 2, "cache_dir": "cache"}
+    load_source("mine", "test", data_dir="~", **options)
+    assert asked == [("test", str(pathlib.Path.home()), (4, 4, 1), 2, "cache")]
     with pytest.raises(UserError, match="did you mean mine"):
         load_source("mime", "test", image_size=4, channels=1)
 

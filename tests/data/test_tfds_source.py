@@ -1,8 +1,10 @@
 """Data sets of TensorFlow Datasets: splits, labels, and one line for what goes wrong."""
 
 import io
+import os
 import pathlib
 
+import joblib
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,8 @@ from PIL import Image
 from source_checks import images, one_line
 
 from ncsn_tf.data import batches as data
-from ncsn_tf.data import tfds_source
+from ncsn_tf.data import preparation, tfds_source
+from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import UserError
 
@@ -68,7 +71,7 @@ def load_tiny(data_dir, split, **options):
 def test_tfds_records_stay_encoded_and_decode_to_the_centred_square(tiny):
     data_dir = tiny(train=20, test=3)
     train = load_tiny(data_dir, "train")
-    assert train.records.dtype == object
+    assert isinstance(train.images, EncodedImages)
     assert train.name == "tiny_pictures (train)"
     pixels = images(train)
     np.testing.assert_array_equal(np.sort(pixels[:, 0, 0, 0]), np.arange(20))
@@ -141,15 +144,17 @@ def pictures(tiny, monkeypatch, tmp_path):
 
     def prepare(size, contents):
         data_dir = tiny(train=size, test=2)
-        found = tfds_source._encoded_examples
+        found = tfds_source._Records.parts
 
-        def examples(builder, split, dataset):
-            records, labels = found(builder, split, dataset)
-            for place, content in contents.items():
-                records[place] = content
-            return records, labels
+        def parts(self, size):
+            for start, records in found(self, size):
+                records = records.copy()
+                for place, content in contents.items():
+                    if start <= place < start + len(records):
+                        records[place - start] = content
+                yield start, records
 
-        monkeypatch.setattr(tfds_source, "_encoded_examples", examples)
+        monkeypatch.setattr(tfds_source._Records, "parts", parts)
         return data_dir
 
     return prepare
@@ -209,6 +214,75 @@ def test_a_data_set_without_a_decodable_record_is_a_user_error(pictures, capsys)
         "none of the 3 examples of tiny_pictures (train) can be decoded: not a picture"
     )
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def large(monkeypatch, tmp_path):
+    """Every data set is large, and one process is enough to prepare it; -> the cache's folder."""
+    monkeypatch.setattr(tfds_source, "_IN_MEMORY", 0)
+    monkeypatch.setattr(preparation, "_PART_PICTURES", 4)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    monkeypatch.setenv("NCSN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def everything(source):
+    """Batches of all kinds."""
+    options = {"batch_size": 5, "seed": 1, "with_labels": True, "random_flip": True}
+    for batch in data.training_batches(source, **options).take(7):
+        yield from batch
+    yield from data.evaluation_batches(source, batch_size=3, num_batches=9)
+    yield data.load_pixels(source, source.num_examples)
+
+
+def test_a_large_data_set_is_decoded_once_to_the_same_bits(pictures, large, monkeypatch, capsys):
+    data_dir = pictures(10, {3: b"nothing", 4: b"", 9: b""})
+    kept = load_tiny(data_dir, "train")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("tiny_pictures (train) in ")
+    place = "warning: example {} of tiny_pictures (train) left out, undecodable ("
+    found = [line[: len(place) - 1] for line in lines[1:]]
+    assert found == [place.format(i) for i in (3, 4, 9)]
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds_source._Records, "parts", None)  # the records are not read again
+        again = load_tiny(data_dir, "train")
+    (entry,) = large.iterdir()
+    assert np.load(entry / "images.npy").shape == (10, 6, 6, 3)
+    monkeypatch.setattr(tfds_source, "_IN_MEMORY", 2**20)
+    small = load_tiny(data_dir, "train")
+    assert isinstance(small.images, EncodedImages)
+    np.testing.assert_array_equal(kept.labels, small.labels)
+    np.testing.assert_array_equal(images(kept), images(again))
+    for one, two in zip(*map(everything, (again, small)), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_splits_and_versions_of_the_files_are_prepared_apart(tiny, large):
+    data_dir = tiny(train=10, test=3)
+    sizes = [load_tiny(data_dir, split).num_examples for split in ("train", "test")]
+    before = sorted(large.iterdir())
+    assert sizes == [10, 3] and len(before) == 2
+    (record,) = pathlib.Path(data_dir).rglob("*train.tfrecord*")
+    os.utime(record, (1, 1))
+    load_tiny(data_dir, "train")
+    after = sorted(large.iterdir())
+    assert len(after) == 2 and len(set(after) & set(before)) == 1
+
+
+def test_a_missing_file_of_a_large_data_set_is_one_line(tiny, large):
+    data_dir = tiny(train=4, test=2)
+    (path,) = pathlib.Path(data_dir).rglob("*-train.*")
+    path.unlink()
+    with pytest.raises(UserError) as error:
+        load_tiny(data_dir, "train", image_size=4)
+    assert "tiny_pictures" in one_line(error) and path.name in one_line(error)
+
+
+def test_a_large_data_set_without_a_decodable_record_is_a_user_error(pictures, large):
+    data_dir = pictures(3, dict.fromkeys(range(3), b"nothing"))
+    for _ in range(2):
+        with pytest.raises(UserError, match="none of the 3 examples of tiny_pictures .* decoded"):
+            load_tiny(data_dir, "train")
 
 
 def test_records_follow_the_rule_for_files(pictures):
@@ -287,8 +361,9 @@ def test_real_mnist():
     pixels = np.concatenate(list(batches.as_numpy_iterator()))
     assert pixels.shape == (10_000, 28, 28, 1)
     np.testing.assert_allclose(pixels.mean(), 0.13251, atol=1e-4)  # the published mean of the split
-    for record in test.records[:50]:  # PNGs have the pixels that TensorFlow finds in them
-        np.testing.assert_array_equal(test.decode(record), tf.io.decode_png(record))
+    records = test.images._records[:50]  # PNGs have the pixels that TensorFlow finds in them
+    found = test.images.pixels(np.arange(50))
+    np.testing.assert_array_equal(found, [tf.io.decode_png(record) for record in records])
 
 
 @needs_real_data

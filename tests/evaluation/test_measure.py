@@ -108,10 +108,10 @@ def test_continued_is_uninterrupted(run_dir, whole, tmp_path, monkeypatch):
     out = tmp_path / "bits.json"
     add = Record.add
 
-    def stop(self, bits, evaluations):
+    def stop(self, bits, *others):
         if len(self.bits):
             raise KeyboardInterrupt
-        add(self, bits, evaluations)
+        add(self, bits, *others)
 
     monkeypatch.setattr(Record, "add", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -119,11 +119,11 @@ def test_continued_is_uninterrupted(run_dir, whole, tmp_path, monkeypatch):
     assert json.loads(out.read_text())["num_images"] == 3
     seen = []
     monkeypatch.setattr(
-        Record, "add", lambda self, bits, n: (seen.append(len(bits)), add(self, bits, n))
+        Record, "add", lambda self, bits, *n: (seen.append(len(bits)), add(self, bits, *n))
     )
     _, arrays, _ = measured(run_dir, out, num_images=5, batch_size=4)
     assert seen == [2]
-    for name in ("bits_per_dim", "evaluations"):
+    for name in ("bits_per_dim", "evaluations", "images"):
         np.testing.assert_array_equal(arrays[name], whole[1][name])
     summary, arrays, _ = measured(run_dir, out, num_images=2)  # fewer: nothing is lost
     assert (summary["num_images"], len(arrays["bits_per_dim"])) == (2, 5)
@@ -154,6 +154,63 @@ def test_a_run_of_many_levels(tiny_config, tmp_path):
 def test_other_settings_do_not_continue(run_dir, whole, choices, message):
     with pytest.raises(ConfigError, match=message):
         measured(run_dir, whole[3], num_images=5, **choices)
+
+
+def copied(whole, folder, but=(), **changed):
+    """The record of the five images in another folder, without some arrays and with others."""
+    arrays = {name: array for name, array in whole[1].items() if name not in but} | changed
+    np.savez(folder / "bits.npz", **arrays)
+    return folder / "bits.json"
+
+
+def test_likelihoods_of_other_images_do_not_continue(run_dir, whole, tmp_path):
+    """Of another folder of as many pictures, say; also where nothing is left to measure."""
+    images = np.where(np.arange(5) == 3, 7, whole[1]["images"]).astype(np.uint32)
+    out = copied(whole, tmp_path, images=images)
+    assert measured(run_dir, out, num_images=3)[0]["num_images"] == 3
+    for count in (4, 5, 6):
+        with pytest.raises(ConfigError, match=r"bits\.npz holds the likelihoods of other images"):
+            measured(run_dir, out, num_images=count)
+
+
+def test_likelihoods_of_another_network_do_not_continue(run_dir, whole, tmp_path):
+    """Of a run that was trained anew, to the same step."""
+    settings = json.loads(str(whole[1]["settings"]))
+    out = copied(whole, tmp_path, settings=json.dumps({**settings, "network": 5}))
+    with pytest.raises(ConfigError, match="network: it has 5, this would be "):
+        measured(run_dir, out, num_images=5)
+
+
+def test_a_record_of_before_there_were_checksums_is_continued(run_dir, whole, tmp_path):
+    settings = json.loads(str(whole[1]["settings"]))
+    del settings["network"]
+    two = {name: whole[1][name][:2] for name in ("bits_per_dim", "evaluations")}
+    out = copied(whole, tmp_path, ["images"], settings=json.dumps(settings), **two)
+    _, arrays, _ = measured(run_dir, out, num_images=5, batch_size=2)
+    np.testing.assert_array_equal(arrays["bits_per_dim"], whole[1]["bits_per_dim"])
+    assert (arrays["images"] == 0).tolist() == [True, True, False, False, False]
+
+
+def test_two_evaluations_do_not_write_one_record(run_dir, whole, tmp_path, monkeypatch):
+    """The second one is told who writes it, and changes nothing; afterwards it goes on."""
+    out, add, told = tmp_path / "bits.json", Record.add, []
+
+    def meanwhile(self, *arrays):
+        add(self, *arrays)
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(UserError) as error:
+            measured(run_dir, out, num_images=5, seed=1)
+        told.append(str(error.value))
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    monkeypatch.setattr(Record, "add", meanwhile)
+    _, arrays, _ = measured(run_dir, out, num_images=5, batch_size=5)
+    assert [line.split(" on host ")[0] for line in told] == [
+        f"{out} is being written by process {os.getpid()}"
+    ]
+    assert told[0].endswith("; wait for it to end, or name another --out")
+    np.testing.assert_array_equal(arrays["bits_per_dim"], whole[1]["bits_per_dim"])
+    assert sorted(os.listdir(tmp_path)) == ["bits.json", "bits.npz"]
 
 
 def test_a_damaged_record(run_dir, tmp_path):

@@ -14,6 +14,9 @@ from PIL import Image
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.commands.neighbors import main
 from ncsn_tf.data.batches import Source, images_at, ordered_batches
+from ncsn_tf.data.decoding import PictureError
+from ncsn_tf.data.encoded import EncodedImages
+from ncsn_tf.data.source import ArrayImages
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.evaluation import neighbors
 from ncsn_tf.evaluation.neighbors import (
@@ -119,7 +122,7 @@ def test_what_cannot_be_searched(queries, blocks, k, mirror_images, line):
 
 
 def in_memory(pixels):
-    return Source(pixels, lambda image: image, len(pixels), pixels.shape[1:], "test")
+    return Source(ArrayImages(pixels), "test")
 
 
 def test_batches_and_places_in_a_sources_own_order():
@@ -157,7 +160,7 @@ def test_copies_of_training_images_are_found(config, network, space, flips):
 def test_distances_of_pixels_are_in_units_of_the_networks(config):
     source = load_source("digits", "train", image_size=8, channels=1)
     found = Search(source, config)(np.full([1, 8, 8, 1], 255, np.uint8), 1)
-    data = source.records.astype(np.float64) / 255
+    data = source.images.array.astype(np.float64) / 255
     expected = np.linalg.norm((1 - data).reshape(len(data), -1), axis=1)
     assert found.indices[0, 0] == expected.argmin()
     assert found.distances[0, 0] == pytest.approx(expected.min(), rel=1e-12)
@@ -290,3 +293,18 @@ def test_help_does_not_wait_for_tensorflow():
     assert done.returncode == 0, done.stderr
     assert "--num_neighbors" in done.stdout
     assert "tensorflow" not in done.stderr, time.perf_counter() - started
+
+
+def test_how_many_images_were_searched(config):
+    """Those that can be decoded; the places are still those of the source."""
+
+    def decode(record):
+        if record == b"damaged":
+            raise PictureError("test", "damaged")
+        return np.full([8, 8, 1], record[0], np.uint8)
+
+    records = np.array([b"damaged", b"b", b"c", b"damaged", b"e"], object)
+    search = Search(Source(EncodedImages(records, decode, (8, 8, 1), "test"), "test"), config)
+    found = search(np.full([1, 8, 8, 1], ord("d"), np.uint8), 9)
+    assert search.searched == 3
+    assert sorted(found.indices[0].tolist()) == [1, 2, 4]

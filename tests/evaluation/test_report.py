@@ -217,6 +217,7 @@ def test_chain_is_a_movie_that_ends_with_the_samples():
 def test_movies_of_large_images_show_fewer():
     shown = {size: drawings.Chain(size).num_images for size in (32, 64, 96, 128, 256, 512)}
     assert shown == {32: 16, 64: 16, 96: 9, 128: 4, 256: 1, 512: 1}
+    assert drawings.Chain("32x128").num_images == drawings.Chain("128x32").num_images == 4
 
 
 def test_scores_of_a_perturbed_image(config, network):

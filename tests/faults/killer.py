@@ -12,6 +12,9 @@ import select
 import signal
 import struct
 import time
+from subprocess import DEVNULL
+
+import runs
 
 _CREATE, _MOVED_TO, _DELETE = 0x100, 0x80, 0x200
 _EVENT = struct.Struct("iIII")
@@ -127,3 +130,35 @@ def kill_at(process, watch, is_moment, count=1, delay=0.0, number=signal.SIGKILL
             process.kill()
             raise TimeoutError(errno.ETIMEDOUT, "neither the moment nor the end came")
     return False
+
+
+def killed_at(command_server, argv, cwd, watched, is_moment, count=1, delay=0.0):
+    """Whether a command was killed at a moment in the folder `watched`; True or its exit code."""
+    watched.mkdir(parents=True, exist_ok=True)
+    with (
+        Watch(watched) as watch,
+        command_server.popen(argv, cwd=cwd, stdout=DEVNULL, stderr=DEVNULL) as it,
+    ):
+        return kill_at(it, watch, is_moment, count, delay) or it.returncode
+
+
+def train_through_kills(command_server, folder, kills, rng, at_random=False):
+    """Train to the end through kills at all moments in turn. Returns how many there were."""
+    moments, done = list(CHECKPOINT_MOMENTS), 0
+    rng.shuffle(moments)
+    while done < kills:
+        is_moment = CHECKPOINT_MOMENTS[moments[done % len(moments)]]
+        delay = rng.choice([0, 0, 0.0005, 0.002])
+        if at_random and done % 3 == 2:
+            delay = rng.uniform(0, 0.3)
+        argv = runs.train("run", runs.NUM_STEPS)
+        place = folder / "run" / "checkpoints"
+        ended = killed_at(command_server, argv, folder, place, is_moment, rng.randint(1, 4), delay)
+        if ended is not True:
+            assert ended == 0
+            return done
+        done += 1
+    end = command_server.run(runs.train("run", runs.NUM_STEPS), cwd=folder)
+    assert end.returncode == 0, end.stderr
+    assert "Resuming run at step" in end.stdout or "Nothing left" in end.stdout
+    return done

@@ -1,5 +1,6 @@
 """Runs for tests of faults: their commands, and what of them can be compared."""
 
+import json
 import os
 import subprocess
 import time
@@ -69,6 +70,24 @@ def assert_same_variables(first, second):
     assert first.keys() == second.keys()
     different = [name for name in first if np.any(first[name] != second[name])]
     assert different == []
+
+
+def in_turn(server, commands, cwd, is_real=False, **options):
+    """How commands ended that ran in turn in one process: a `subprocess.CompletedProcess` of each.
+
+    Args:
+        server: a `ForkServer`.
+        commands: [the name of a command and its flags].
+        is_real: whether the network is the real one.
+        cwd, options: see `ForkServer.run`.
+    """
+    argv = ["tests/faults/in_turn.py", json.dumps(commands), *(["real"] if is_real else [])]
+    done = server.run(argv, cwd=cwd, **options)
+    assert done.returncode == 0, done.stderr
+    ends = json.loads(done.stdout.splitlines()[-1])
+    return [
+        subprocess.CompletedProcess(argv, **end) for argv, end in zip(commands, ends, strict=True)
+    ]
 
 
 def one_line(done, code=1):

@@ -4,6 +4,7 @@ The largest file that a command may write is limited, which fails in the middle 
 disk does; a real small disk is filled where one can be mounted.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -36,59 +37,88 @@ WRITERS = {
     "toy pictures": (["toy", "--num_steps=1", "--num_samples=2", "--out=toy"], "toy"),
 }
 IN_EVERY_RUN = ("a grid", "a flagfile")  # the others take longer
+# Each in one process: what is tested is what a command does, and not its start.
+WHICH = pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(IN_EVERY_RUN, id="some"),
+        pytest.param(
+            [name for name in WRITERS if name not in IN_EVERY_RUN],
+            id="others",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 
 
-def writers():
-    """The names of `WRITERS`, as parameters of tests."""
-    others = [name for name in WRITERS if name not in IN_EVERY_RUN]
-    return [*IN_EVERY_RUN, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
+@contextlib.contextmanager
+def without_permission(top):
+    """No folder in a folder can be written to, nor the folder itself."""
+    folders = [top, *(path for path in top.rglob("*") if path.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        yield
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
 
 
-def assert_stopped(done, before, folder, place):
-    """In one line that names the place, and nothing is there that was not there before."""
-    assert place in runs.one_line(done)
+def assert_all_stopped(names, ends, before, folder):
+    """Each in one line that names its place, and nothing is there that was not there before."""
+    for name, done in zip(names, ends, strict=True):
+        assert WRITERS[name][1] in runs.one_line(done), name
     assert runs.contents(folder) == before
 
 
-@pytest.mark.parametrize("writer", writers())
-def test_a_full_disk(writer, command_server, run, tmp_path):
-    argv, place = WRITERS[writer]
+@WHICH
+def test_a_full_disk(names, command_server, run, tmp_path):
+    """And room again."""
+    commands = [WRITERS[name][0] for name in names]
     before = runs.contents(tmp_path)
-    done = command_server.run([runs.NCSN, *argv], cwd=tmp_path, fsize=100)
-    assert_stopped(done, before, tmp_path, place)
+    ends = runs.in_turn(command_server, commands, tmp_path, fsize=100)
+    assert_all_stopped(names, ends, before, tmp_path)
+    if names is IN_EVERY_RUN:
+        return
+    # Room for the file that says who measures, and not for what is measured.
+    ends = runs.in_turn(command_server, [WRITERS["likelihoods"][0]], tmp_path, fsize=400)
+    assert_all_stopped(["likelihoods"], ends, before, tmp_path)
+    for name, done in zip(names, runs.in_turn(command_server, commands, tmp_path), strict=True):
+        assert done.returncode == 0, (name, done.stderr)
+        assert any(file.startswith(WRITERS[name][1]) for file in runs.contents(tmp_path)), name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("writer", WRITERS)
-def test_when_there_is_room_again(writer, command_server, run, tmp_path):
-    argv, place = WRITERS[writer]
-    command_server.run([runs.NCSN, *argv], cwd=tmp_path, fsize=100)
-    done = command_server.run([runs.NCSN, *argv], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert any(name.startswith(place) for name in runs.contents(tmp_path))
+@WHICH
+def test_a_folder_without_permission(names, command_server, run, tmp_path):
+    commands = [WRITERS[name][0] for name in names]
+    before = runs.contents(tmp_path)
+    with without_permission(tmp_path):
+        ends = runs.in_turn(command_server, commands, tmp_path, unprivileged=True)
+    assert_all_stopped(names, ends, before, tmp_path)
 
 
-# In bytes: no file at all, the run's settings but no checkpoint, half a checkpoint.
+# In bytes: no file at all, no settings of the run, no checkpoint.
 @pytest.mark.parametrize(
-    "fsize", [2000, *(pytest.param(size, marks=pytest.mark.slow) for size in (0, 200, 1000))]
+    "sizes", [[2000], pytest.param([0, 1000], marks=pytest.mark.slow)], ids=str
 )
-def test_training_on_a_full_disk(fsize, command_server, undisturbed, tmp_path):
-    done = command_server.run(runs.train("run", runs.NUM_STEPS), cwd=tmp_path, fsize=fsize)
-    assert "run" in runs.one_line(done)
+def test_training_on_a_full_disk(sizes, command_server, undisturbed, tmp_path):
+    for fsize in sizes:
+        done = command_server.run(runs.train("run", runs.NUM_STEPS), cwd=tmp_path, fsize=fsize)
+        assert "run" in runs.one_line(done)
     done = command_server.run(runs.train("run", runs.NUM_STEPS), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs.assert_undisturbed(tmp_path / "run", undisturbed)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fsize", [0, 2000])
-def test_training_on_from_a_full_disk(fsize, command_server, run, tmp_path):
+def test_training_on_from_a_full_disk(command_server, run, tmp_path):
     """The steps before are kept; with room, it goes on to what it would have been."""
     on = runs.train("run", runs.NUM_STEPS + 10)
     shutil.copytree(run, tmp_path / "other")
     before = {name: data for name, data in runs.contents(run).items() if "checkpoints/" in name}
-    assert "run" in runs.one_line(command_server.run(on, cwd=tmp_path, fsize=fsize))
-    assert {name: runs.contents(run)[name] for name in before} == before
+    for fsize in (0, 2000):
+        assert "run" in runs.one_line(command_server.run(on, cwd=tmp_path, fsize=fsize))
+        assert {name: runs.contents(run)[name] for name in before} == before
     assert command_server.run(on, cwd=tmp_path).returncode == 0
     other = [flag.replace("--workdir=run", "--workdir=other") for flag in on]
     assert command_server.run(other, cwd=tmp_path).returncode == 0
@@ -122,55 +152,39 @@ def test_a_disk_that_fills_up_during_training(command_server, small_disk, undist
     runs.assert_undisturbed(small_disk / "run", undisturbed)
 
 
-@pytest.mark.parametrize("writer", writers())
-def test_a_folder_without_permission(writer, command_server, run, tmp_path):
-    argv, place = WRITERS[writer]
-    before = runs.contents(tmp_path)
-    folders = [tmp_path, *(path for path in tmp_path.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
-        done = command_server.run([runs.NCSN, *argv], cwd=tmp_path, unprivileged=True)
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
-    assert_stopped(done, before, tmp_path, place)
-
-
 @pytest.mark.slow
 def test_training_into_a_folder_without_permission(command_server, run, tmp_path):
-    argv = runs.train("run", runs.NUM_STEPS + 10)
     before = runs.contents(tmp_path)
-    folders = [run, *(path for path in run.rglob("*") if path.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    try:
+    with without_permission(run):
+        argv = runs.train("run", runs.NUM_STEPS + 10)
         done = command_server.run(argv, cwd=tmp_path, unprivileged=True)
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
-    assert_stopped(done, before, tmp_path, "run")
+    assert "run" in runs.one_line(done)
+    assert runs.contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("kind", ["a file in its way", "a folder in its place", "/proc"])
 @pytest.mark.slow
-def test_places_that_no_file_can_have(kind, command_server, run, tmp_path):
+def test_places_that_no_file_can_have(command_server, run, tmp_path):
+    """A file in its way, a folder in its place, a file system that takes none."""
     (tmp_path / "file").write_text("mine")
     for ending in (".png", ".json", ".npz", ".html"):
         (tmp_path / f"folder{ending}" / "inner").mkdir(parents=True)
-    place = {"a file in its way": "file/a", "a folder in its place": "folder", "/proc": "/proc/a"}
+    places, commands = [], []
+    for place in ("file/a", "folder", "/proc/a"):
+        here = [
+            ["sample", "--workdir=run", "--num_samples=1", f"--out={place}.png"],
+            ["evaluate", "--workdir=run", "--bits_per_dim", f"--out={place}.json"],
+            ["classifier", "--workdir=run", "--num_steps=1", f"--out={place}.npz"],
+            ["report", "--workdir=run", f"--out={place}.html"],
+        ]
+        if place != "folder":  # a run can be in an empty one
+            here.append(runs.train(place, 4)[1:])
+        commands += here
+        places += [place] * len(here)
     before = runs.contents(tmp_path)
-    for argv in (
-        ["sample", "--workdir=run", "--num_samples=1", f"--out={place[kind]}.png"],
-        ["evaluate", "--workdir=run", "--bits_per_dim", f"--out={place[kind]}.json"],
-        ["classifier", "--workdir=run", "--num_steps=1", f"--out={place[kind]}.npz"],
-        ["report", "--workdir=run", f"--out={place[kind]}.html"],
-        runs.train(f"{place[kind]}", 4)[1:],
-    ):
-        if kind == "a folder in its place" and argv[0] == "train":
-            continue  # a run can be in an empty folder
-        done = command_server.run([runs.NCSN, *argv], cwd=tmp_path)
-        assert_stopped(done, before, tmp_path, place[kind])
+    ends = runs.in_turn(command_server, commands, tmp_path)
+    for place, done in zip(places, ends, strict=True):
+        assert place in runs.one_line(done), done.args
+    assert runs.contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("number", [errno.EDQUOT, errno.ENOSPC, errno.EIO, errno.EROFS])

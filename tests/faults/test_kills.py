@@ -3,62 +3,24 @@
 import random
 import signal
 import time
-from subprocess import DEVNULL
 
 import numpy as np
 import pytest
 import runs
 import tensorflow as tf
-from killer import CHECKPOINT_MOMENTS, FILE_MOMENTS, Watch, kill_at
-
-
-def killed_at(command_server, argv, cwd, watched, is_moment, count=1, delay=0.0):
-    """Whether a command was killed at a moment in the folder `watched`; True or its exit code."""
-    watched.mkdir(parents=True, exist_ok=True)
-    with (
-        Watch(watched) as watch,
-        command_server.popen(argv, cwd=cwd, stdout=DEVNULL, stderr=DEVNULL) as it,
-    ):
-        return kill_at(it, watch, is_moment, count, delay) or it.returncode
-
-
-def train_through_kills(command_server, folder, kills, rng, at_random=False):
-    """Train to the end through kills at all moments in turn. Returns how many there were."""
-    moments, done = list(CHECKPOINT_MOMENTS), 0
-    rng.shuffle(moments)
-    while done < kills:
-        is_moment = CHECKPOINT_MOMENTS[moments[done % len(moments)]]
-        delay = rng.choice([0, 0, 0.0005, 0.002])
-        if at_random and done % 3 == 2:
-            delay = rng.uniform(0, 0.3)
-        argv = runs.train("run", runs.NUM_STEPS)
-        place = folder / "run" / "checkpoints"
-        ended = killed_at(command_server, argv, folder, place, is_moment, rng.randint(1, 4), delay)
-        if ended is not True:
-            assert ended == 0
-            return done
-        done += 1
-    end = command_server.run(runs.train("run", runs.NUM_STEPS), cwd=folder)
-    assert end.returncode == 0, end.stderr
-    assert "Resuming run at step" in end.stdout or "Nothing left" in end.stdout
-    return done
+from killer import (
+    CHECKPOINT_MOMENTS,
+    FILE_MOMENTS,
+    Watch,
+    kill_at,
+    killed_at,
+    train_through_kills,
+)
 
 
 def test_a_killed_run_resumes_to_the_same_bits(command_server, undisturbed, tmp_path):
     assert train_through_kills(command_server, tmp_path, 2, random.Random(0)) == 2
     runs.assert_undisturbed(tmp_path / "run", undisturbed)
-
-
-@pytest.mark.slow
-def test_fifty_kills(command_server, undisturbed, tmp_path):
-    """As many runs as it takes: each meets kills until it has ended by itself."""
-    rng, kills, trained = random.Random(1), 0, 0
-    while kills < 50:
-        folder = tmp_path / str(trained)
-        folder.mkdir()
-        kills += train_through_kills(command_server, folder, 50 - kills, rng, at_random=True)
-        runs.assert_undisturbed(folder / "run", undisturbed)
-        trained += 1
 
 
 def test_the_watch_sees_the_same_with_and_without_inotify(tmp_path):

@@ -45,8 +45,13 @@ def _register_tiny_pictures():
                 yield index, {"image": np.full([8, 8, 1], index, np.uint8)}
 
 
-if __name__ == "__main__":
+def use():
+    """Have the commands of this process build that network."""
     run_network.build_network = state.build_network = checkpoints.build_network = _build
+
+
+if __name__ == "__main__":
+    use()
     if "--dataset=tiny_pictures" in sys.argv:
         _register_tiny_pictures()
     main("ncsn")

@@ -179,23 +179,47 @@ def test_rules_and_denoising_follow_the_generation_of_the_network(folder):
     assert open_condition(COLOUR) is None
 
 
+def test_what_is_known_of_rectangles(folder):
+    """A picture of 8 x 8, cropped to the shape of 4 x 8, by every kind of condition."""
+    config = dataclasses.replace(COLOUR, image_size="4x8")
+    middle = PIXELS[0, 2:6].astype(float)
+    places = {
+        "inpaint": middle / 255,
+        "colorize": middle.mean(-1, keepdims=True).repeat(3, -1) / 255,
+        "super_resolve": middle.reshape(2, 2, 4, 2, 3).mean((1, 3)).repeat(2, 0).repeat(2, 1) / 255,
+    }
+    for kind, expected in places.items():
+        arguments = {kind: folder / "one.png", "resize": True}
+        condition = open_condition(config, **arguments, factor=2)
+        _, known = condition.rows(np.array([0]))
+        np.testing.assert_allclose(known.values[0], expected, atol=1e-6)
+        given = np.ones((4, 8, 1))
+        given[:, 4:] = kind != "inpaint"
+        np.testing.assert_array_equal(known.places[0], given)
+        assert condition.inputs.shape == (1, 4, 8, 3)
+    with pytest.raises(ConfigError, match="--factor=4 must divide the 6x8 pixels") as error:
+        wide = dataclasses.replace(COLOUR, image_size="6x8")
+        open_condition(wide, super_resolve=folder / "one.png", factor=4)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     "arguments, error, message",
     [
         (
             {"inpaint": "small.png"},
             UserError,
-            "small.png has 4 x 4 pixels, not 8 x 8: give one of that size, or --resize",
+            "small.png has 4x4 pixels (height x width), not 8x8: give one of that size, or --res",
         ),
         ({"inpaint": "absent.png"}, UserError, "absent.png cannot be read: No such file"),
         ({"channels": 1, "colorize": "grey.png"}, ConfigError, "needs a network that draws colour"),
         ({"super_resolve": "one.png", "factor": 3}, ConfigError, "--factor=3 must divide the 8"),
-        ({"super_resolve": "small.png"}, UserError, "4 x 4 pixels, not 8 x 8 or 2 x 2: "),
+        ({"super_resolve": "small.png"}, UserError, "width), not 8x8 or 2x2: "),
         ({"inpaint": "one.png", "mask": "x"}, UserError, "--mask=x is neither a file nor one of"),
         ({"inpaint": "one.png", "mask": "black.png"}, ConfigError, "black.png leaves nothing to"),
         ({"inpaint": "one.png", "mask": "white.png"}, ConfigError, "white.png leaves nothing kno"),
         ({"inpaint": "one.png", "mask": "clear.png"}, ConfigError, "clear.png leaves nothing to"),
-        ({"inpaint": "one.png", "mask": "small.png"}, UserError, "not 8 x 8: give one of that siz"),
+        ({"inpaint": "one.png", "mask": "small.png"}, UserError, "not 8x8: give one of that size"),
         ({"inpaint": "one.png", "sampler": "pc"}, ConfigError, "a condition needs --sampler=ald, "),
         ({"interpolate": (1, 2), "sampler": "ode"}, ConfigError, "a condition needs --sampler=ald"),
         ({"classifier": "absent.npz"}, UserError, "absent.npz cannot be read: No such file"),

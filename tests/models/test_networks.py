@@ -100,6 +100,32 @@ def test_smallest_sizes_of_the_second_generation(depth):
     assert np.isfinite(score).all()
 
 
+@pytest.mark.parametrize("depth", [None, pytest.param("deepest", marks=pytest.mark.slow)])
+def test_a_turned_network_gives_turned_scores(depth):
+    """Height and width change places, and so do those of the kernels."""
+
+    def build(height, width):
+        shape = (height, width, 1)
+        return NCSNv2(shape, 2, SIGMAS, depth) if depth else NCSN(shape, 2, num_levels=3)
+
+    height, width = (16, 24) if depth else (8, 12)
+    network, turned = build(height, width), build(width, height)
+    rng = np.random.default_rng(0)
+    weights = [0.3 * rng.normal(size=w.shape).astype(np.float32) for w in network.get_weights()]
+    network.set_weights(weights)
+    turned.set_weights([w.swapaxes(0, 1) if w.ndim == 4 else w for w in weights])
+    x = rng.random((2, height, width, 1), np.float32)
+    levels = np.array([0, 2], np.int32)
+    score = network(x, levels).numpy()
+    np.testing.assert_allclose(
+        turned(x.swapaxes(1, 2), levels).numpy().swapaxes(1, 2),
+        score,
+        rtol=0,
+        atol=1e-4 * np.abs(score).max(),
+    )
+    assert np.abs(score).max() > 0.1
+
+
 def test_the_score_is_the_output_over_the_noise_level(golden, golden_network):
     """Nothing else of NCSNv2 knows the level, and its noise levels are no weights."""
     vectors, network = golden("ncsnv2_32px_ngf8"), golden_network("ncsnv2_32px_ngf8")

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_network import Network
 
+from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.serving import contract, export
 from ncsn_tf.serving.conditional_signatures import conditional_functions
 from ncsn_tf.serving.signatures import sampler_module
@@ -30,12 +31,8 @@ MAX_STEPS_EACH = 3
 FACTOR = 2
 SIZES = contract.image_sizes(CONFIG.image_shape, FACTOR)
 NAMES = sorted(set(contract.SIGNATURES) - {"sample_class"})
-# Each is prepared by its first call, which takes seconds: the others are as these are.
+# Each is prepared by its first call, which takes seconds: the others are asked in the export alone.
 QUICK = ("sample", "score")
-
-
-def slow_but(*quick):
-    return [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in NAMES]
 
 
 FEW_EXAMPLES = {"derandomize": True, "deadline": None, "database": None}
@@ -68,6 +65,7 @@ def asker(functions):
         tensors = [tf.constant(inputs[key]) for key in contract.SIGNATURES[name].inputs]
         return {key: value.numpy() for key, value in on_any_shape(name)(*tensors).items()}
 
+    ask.function = functions
     return ask
 
 
@@ -163,7 +161,7 @@ def check(ask, name, request):
             np.testing.assert_array_equal(alone[key][0], answer[key][-1], key)
 
 
-@pytest.mark.parametrize("name", slow_but(*QUICK))
+@pytest.mark.parametrize("name", QUICK)
 def test_any_values_are_answered(name, ask):
     @settings(max_examples=15, **FEW_EXAMPLES)
     @given(requests(name))
@@ -173,7 +171,7 @@ def test_any_values_are_answered(name, ask):
     run()
 
 
-@pytest.mark.parametrize("name", slow_but(*QUICK, "inpaint"))
+@pytest.mark.parametrize("name", [*QUICK, "inpaint"])
 def test_other_shapes_are_refused(name, ask):
     @settings(max_examples=30, **FEW_EXAMPLES)
     @given(broken(name))
@@ -187,16 +185,39 @@ def test_other_shapes_are_refused(name, ask):
     run()
 
 
+def check_other_types(ask, name):
+    """Each input in turn has each other type that a request can have: one error, that says it."""
+    specs = contract.SIGNATURES[name].inputs
+    right = {key: np.zeros(shape_of(tensor, 2), tensor.dtype) for key, tensor in specs.items()}
+    function, said_as = ask.function(name), {"float32": "float", "float64": "double"}
+    for key, tensor in specs.items():
+        for dtype in ("float64", "float32", "int64", "int32", "uint8", "bool", "complex64", "str"):
+            if dtype != tensor.dtype:
+                request = right | {key: right[key].astype(dtype)}
+                tensors = {key: tf.constant(value) for key, value in request.items()}
+                expected, found = (
+                    said_as.get(dtype, dtype) for dtype in (tensor.dtype, tensors[key].dtype.name)
+                )
+                message = f"expected to be a {expected} tensor but is a {found} tensor"
+                with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+                    function(**tensors)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_other_types_are_refused(name, ask):
+    check_other_types(ask, name)
+
+
 def test_too_many_rows_are_refused(ask):
     with pytest.raises(tf.errors.InvalidArgumentError, match="may have 16384 rows at most, but x"):
-        shape = (contract.MOST_ROWS + 1, *CONFIG.image_shape)
+        shape = (MOST_ROWS + 1, *CONFIG.image_shape)
         ask("score", {"x": np.zeros(shape, "f4"), "label": np.zeros(len(range(shape[0])), "i4")})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_random_requests_to_an_export(name, ask_export):
-    @settings(max_examples=500, **FEW_EXAMPLES)
+    @settings(max_examples=200, **FEW_EXAMPLES)
     @given(requests(name), broken(name))
     def run(request, other):
         check(ask_export, name, request)
@@ -204,6 +225,7 @@ def test_many_random_requests_to_an_export(name, ask_export):
             ask_export(name, other)
 
     run()
+    check_other_types(ask_export, name)
 
 
 @pytest.mark.slow

@@ -5,11 +5,13 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.files.processes import SILENCE, machine
 from ncsn_tf.serving import versions as module
 from ncsn_tf.serving.versions import versions, write_version
 
@@ -62,13 +64,27 @@ def test_a_version_that_another_writer_took_meanwhile(code, tmp_path, monkeypatc
 def test_what_killed_writers_left_is_removed(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = platform.node()
+    here = machine()
     stale = [f".1.{ended.pid}.{here}", f".7.{os.getpid()}.{here}"]
     others = [f".1.{os.getppid()}.{here}", f".1.{ended.pid}.{here}-else", f".a.{ended.pid}.{here}"]
     for name in [*stale, *others, "latest"]:
         (tmp_path / name / "variables").mkdir(parents=True)
     write_version(tmp_path, write)
     assert sorted(os.listdir(tmp_path)) == sorted([*others, "latest", "1"])
+
+
+def test_what_killed_writers_of_other_machines_left_is_removed_by_its_age(tmp_path):
+    """A container may have another name each time; what is being written is younger."""
+    names = [".1.5.elsewhere", f".1.5.{platform.node()}", ".2.5.writes"]
+    for name in names:
+        (tmp_path / name / "variables").mkdir(parents=True)
+        file = tmp_path / name / "variables" / "data"
+        file.write_text("")
+        then = time.time() - SILENCE - 60
+        for path in (file.parent, file.parent.parent, *([] if "writes" in name else [file])):
+            os.utime(path, (then, then))
+    write_version(tmp_path, write)
+    assert sorted(os.listdir(tmp_path)) == [".2.5.writes", "1"]
 
 
 @pytest.mark.parametrize(

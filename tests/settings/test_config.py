@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions, change_chain
 from ncsn_tf.settings.config import Config, differences
+from ncsn_tf.settings.flags import parse_config, parse_options
 from ncsn_tf.settings.options import check_options, option, option_types
 
 INTEGERS = [name for name, kind in option_types(Config).items() if kind is int]
@@ -16,6 +18,7 @@ BOOLEANS = [name for name, kind in option_types(Config).items() if kind is bool]
 STRINGS = [name for name, kind in option_types(Config).items() if kind is str]
 RUNTIME = [
     "data_dir",
+    "cache_dir",
     "num_steps",
     "max_bad_steps",
     "sampler",
@@ -40,6 +43,7 @@ RUNTIME = [
     "checkpoint_every",
     "keep_checkpoints",
     "num_virtual_devices",
+    "cluster_timeout",
     "deterministic",
     "training_tile",
     "jit_compile",
@@ -82,7 +86,12 @@ BAD = [
     *[(name, value) for name in BOOLEANS for value in ("true", 1, None)],
     *[(name, value) for name in STRINGS for value in (3, None, True)],
     *[("dataset", value) for value in ("", "a b", "../mnist", "/etc", "a/../b", ".hidden", "a\n")],
-    *[("image_size", value) for value in (0, 2, 3, 29)],
+    *[("image_size", value) for value in (0, 2, 3, 29, "7", 7.0, True, None, -1)],
+    *[
+        ("image_size", value)
+        for value in ("", "x", "8x", "x8", "0x8", "2x8", "8x8x8", "4.5", "8x9")
+    ],
+    *[("image_size", value) for value in ("8X12", "8 x 12", "-8x12", "8x16384", (8,), "9" * 5000)],
     *[("channels", value) for value in (0, 2, 4)],
     *[("features", value) for value in (0, 1)],
     *[("model", value) for value in ("NCSN", "", "ncsnv3")],
@@ -133,6 +142,8 @@ GOOD = [
     {"eval_every": 0, "sample_every": 0, "num_virtual_devices": 0, "crop_size": 0, "seed": 0},
     {"adam_beta_1": 0.0, "adam_beta_2": 0, "ema_decay": 0.9999},
     {"image_size": 4, "channels": 1, "features": 2},
+    {"image_size": "4x16382", "features": 2},
+    {"model": "ncsnv2", "depth": "deeper", "image_size": "12x8"},
     {"dataset": "mnist:3.0.1"},
     {"dataset": "downsampled_imagenet/32x32:2.*.*"},
     {"dataset": "image_folder", "data_dir": "pictures"},
@@ -169,6 +180,18 @@ def test_messages_say_what_would_be_right():
         ({"features": 1}, "--features=1 must be at least 2"),
         ({"channels": 2}, "--channels=2 must be 1 or 3"),
         ({"image_size": 27}, "--image_size=27 must be even, such as 28"),
+        ({"image_size": "27x30"}, "--image_size=27x30 must be even, such as 28x30"),
+        ({"image_size": 16383}, "--image_size=16383 must be even, such as 16382"),
+        ({"image_size": "2x8"}, "--image_size=2x8 must be at least 4 on each side"),
+        ({"image_size": "8x16384"}, "--image_size=8x16384 must be below 16384 on each side"),
+        (
+            {"image_size": "8x"},
+            "--image_size=8x must be a whole number, or height x width such as 48x64",
+        ),
+        (
+            {"model": "ncsnv2", "depth": "deepest", "image_size": "48x50"},
+            "--image_size=48x50 must be multiples of 8 with --depth=deepest, such as 48x56",
+        ),
         ({"depth": "deeper"}, "--depth=deeper is for --model=ncsnv2 only"),
         (
             {"model": "ncsnv2", "depth": "deeper", "image_size": 30},
@@ -246,6 +269,28 @@ def test_json_with_a_field_too_many_or_too_few():
     assert Config.from_json(json.dumps(values)) == Config()
 
 
+BEFORE_BOUNDS = {"sampling_tile": 5000, "corrector_steps": 2000, "num_sample_images": 70_000}
+
+
+def test_stored_settings_of_before_there_were_bounds():
+    """They are read, kept and changed; what is given now must keep the bounds."""
+    config = Config.from_json(json.dumps(BEFORE_BOUNDS))
+    assert {name: getattr(config, name) for name in BEFORE_BOUNDS} == BEFORE_BOUNDS
+    assert Config.from_json(config.to_json()) == config
+    assert change_chain(config, num_steps_each=5).sampling_tile == 5000
+    for name, value in BEFORE_BOUNDS.items():
+        message = rf"^--{name}={value} must be below \d+$"
+        with pytest.raises(ConfigError, match=message):
+            parse_config(["ncsn train", "--dataset=digits", f"--{name}={value}"])
+        if name in CHAIN_SETTINGS:
+            with pytest.raises(ConfigError, match=message):
+                change_chain(Config(), **{name: value})
+            with pytest.raises(ConfigError, match=message):
+                parse_options(["ncsn sample", f"--{name}={value}"], ChainOptions)
+    with pytest.raises(ConfigError, match="--sampling_tile=2147483648 must be below"):
+        Config.from_dict({"sampling_tile": 2**31})
+
+
 def test_json_of_before_there_were_two_generations():
     values = json.loads(Config().to_json())
     del values["model"], values["depth"]
@@ -297,6 +342,21 @@ def test_load_errors_name_the_file(tmp_path):
     path.write_bytes(b"\xff\xfe\xff")
     with pytest.raises(ConfigError, match="config.json: "):
         Config.load(path)
+
+
+def test_an_image_size_is_held_in_one_way():
+    for size in (48, "48", "48x48", (48, 48)):
+        assert Config(image_size=size) == Config(image_size=48)
+        assert '"image_size": 48,' in Config(image_size=size).to_json()
+    for size in ("48x64", (48, 64), [48, 64]):
+        config = Config(image_size=size)
+        assert config.image_size == "48x64" and config.image_shape == (48, 64, 3)
+        assert '"image_size": "48x64",' in config.to_json()
+        assert Config.from_json(config.to_json()) == config
+    assert differences(Config(image_size="8x12"), Config(image_size="12x8")) == [
+        "--image_size: the run has 8x12, the command says 12x8"
+    ]
+    assert differences(Config(image_size="8x8"), Config(image_size=8)) == []
 
 
 def test_differences_lists_what_must_not_change():

@@ -280,6 +280,16 @@ def test_a_misspelt_dataset_is_hinted_at(typed, meant):
         ("--features=abc", "--features=abc must be a whole number"),
         ("--features=1.5", "--features=1.5 must be a whole number"),
         ("--features=", "--features= must be a whole number"),
+        (
+            "--image_size=48x",
+            "--image_size=48x must be a whole number, or height x width such as 48x64",
+        ),
+        ("--image_size=0x8", "--image_size=0x8 must be at least 4 on each side"),
+        (
+            "--image_size=9x",
+            "--image_size=9x must be a whole number, or height x width such as 48x64",
+        ),
+        ("--image_size=48x51", "--image_size=48x51 must be even, such as 48x52"),
         ("--sigma_end=x", "--sigma_end=x must be a number"),
         ("--sigma_end=nan", "--sigma_end=nan must be a finite number"),
         ("--sigma_end=2.0", "--sigma_end=2.0 must be below --sigma_begin=1.0"),

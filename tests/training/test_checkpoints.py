@@ -14,7 +14,7 @@ from ncsn_tf.backend.compat import KERAS_3, raw_variable
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_files, checkpoints
+from ncsn_tf.training import checkpoint_files, checkpoint_reading, checkpoints
 from ncsn_tf.training.checkpoints import open_config, open_run
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_network import build_network
@@ -304,13 +304,13 @@ def test_every_flipped_byte_is_noticed(saved):
         noticed = 0
         for place in range(0, len(intact), max(1, len(intact) // step)):
             flip(path, place)
-            if checkpoint_files.damage(saved) is None:
+            if checkpoint_reading.damage(saved) is None:
                 assert tensors(saved) == expected, (ending, place)
             else:
                 noticed += 1
             path.write_bytes(intact)
         assert noticed > step // 2
-    assert checkpoint_files.damage(saved) is None
+    assert checkpoint_reading.damage(saved) is None
 
 
 def tensors(path):
@@ -329,7 +329,7 @@ def test_what_the_system_does_not_let_be_read_is_no_damage(fresh, two, config, m
     def no_open(path, mode):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(checkpoint_files, "open", no_open, raising=False)
+    monkeypatch.setattr(checkpoint_reading, "open", no_open, raising=False)
     for read in (RunCheckpoints(fresh, config).restore, lambda: open_config(config.run_dir)):
         with pytest.raises(UserError, match="step-12.* cannot be read: Input/output error"):
             read()
@@ -343,10 +343,10 @@ def test_one_that_training_removes_while_it_is_read(two, config, capsys):
         if path == newer:
             for file in Path(path).parent.glob("step-12.*"):
                 file.unlink()
-        with checkpoint_files.readable(path) as plain:
-            checkpoint_files.read_tensors(plain)
+        with checkpoint_reading.readable(path) as plain:
+            checkpoint_reading.read_tensors(plain)
 
-    found = checkpoint_files.newest_intact(config.run_dir, read)
+    found = checkpoint_reading.newest_intact(config.run_dir, read)
     assert (found.path, found.damaged) == (older, {})
 
 

@@ -13,6 +13,9 @@ from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.commands.sample import SampleOptions
 from ncsn_tf.data.batches import Source
+from ncsn_tf.data.decoding import PictureError
+from ncsn_tf.data.encoded import EncodedImages
+from ncsn_tf.data.source import ArrayImages
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.generation.checkpoint_origin import open_checkpoint
@@ -84,7 +87,7 @@ class Greys:
 def test_accuracy_at_ten_levels_of_many():
     classes = np.arange(70) % 9
     pixels = np.uint8(np.round(25.5 * classes))[:, None, None, None].repeat(8, 1).repeat(8, 2)
-    source = Source(pixels, lambda image: image, 70, (8, 8, 1), "test", classes)
+    source = Source(ArrayImages(pixels), "test", classes)
     levels = [0, 3, 6, 10, 13, 16, 19, 23, 26, 29]
     for batch_size, num_batches in ((16, 4), (1000, 1)):
         Greys.asked.clear()
@@ -92,6 +95,30 @@ def test_accuracy_at_ten_levels_of_many():
         assert sorted(Greys.asked) == sorted(levels * num_batches)
         assert list(shares) == [float(Greys.sigmas[level]) for level in levels]
         assert list(shares.values()) == [1.0] * 7 + [0.0] * 3
+
+
+class Same:
+    """Takes every image for one of class 1."""
+
+    sigmas = np.float32([0.1])
+
+    def __call__(self, x, levels):
+        return tf.one_hot(tf.ones_like(levels), 10)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 100])
+def test_what_cannot_be_decoded_is_not_counted(batch_size, capsys):
+    """Nor the pictures that stand in for it in training: of six that can, three are of class 1."""
+
+    def decode(record):
+        if record == b"damaged":
+            raise PictureError("test", "damaged")
+        return np.zeros([8, 8, 1], np.uint8)
+
+    records = np.array([b"damaged", b"a", b"a", b"damaged", b"a", b"a", b"a", b"a"], object)
+    labels = np.array([1, 1, 1, 1, 1, 2, 3, 4])
+    source = Source(EncodedImages(records, decode, (8, 8, 1), "test"), "test", labels)
+    assert list(classifier.accuracies(Same(), source, batch_size).values()) == [0.5]
 
 
 def test_a_file_gives_the_same_network(trained, files):

@@ -1,15 +1,21 @@
 """What a run saves and says when its end is asked for and does not come by itself."""
 
 import pytest
+import tensorflow as tf
 
 from ncsn_tf.backend.signals import Interrupted
 from ncsn_tf.errors import UserError
+from ncsn_tf.settings.config import Config
 from ncsn_tf.training.ending import Ending
+from ncsn_tf.training.workers import Workers
+
+ALONE = Workers(tf.distribute.get_strategy())
 
 
 class Checkpoints:
     def __init__(self):
         self.number = 0
+        self.config = Config(workdir="run")
 
     def save(self):
         self.number += 1
@@ -22,7 +28,7 @@ def checkpoints():
 
 @pytest.fixture
 def ending(checkpoints):
-    return Ending(checkpoints, print, first_step=10)
+    return Ending(checkpoints, print, first_step=10, is_saved=True, workers=ALONE)
 
 
 def test_a_step_that_takes_too_long_leaves_the_newest_checkpoint(ending, checkpoints):
@@ -33,6 +39,16 @@ def test_a_step_that_takes_too_long_leaves_the_newest_checkpoint(ending, checkpo
     assert (
         line.startswith("SIGTERM: the step at hand takes too long") and "step 20 is saved" in line
     )
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_step_that_takes_too_long_before_the_first_checkpoint(is_saved, checkpoints):
+    ending = Ending(checkpoints, print, first_step=0, is_saved=is_saved, workers=ALONE)
+    with ending.making_step(1):
+        line = ending._on_overdue("SIGTERM")
+    kept = "step 0 is saved; the same command resumes"
+    nothing = "no step is saved yet; the same command starts again"
+    assert line.endswith(kept if is_saved else nothing)
 
 
 def test_a_grid_that_takes_too_long_is_left_and_the_step_saved(ending, checkpoints):
@@ -64,3 +80,11 @@ def test_a_full_disk_is_said(ending, checkpoints):
     with pytest.raises(Interrupted) as end:
         ending._on_overdue("SIGTERM")
     assert (end.value.line, end.value.code) == ("error: the disk is full", 1)
+
+
+def test_a_folder_that_has_gone_does_not_end_the_thread(checkpoints):
+    """A worker leaves a note for worker 0; it cannot be left here, and is tried again."""
+    workers = Workers(tf.distribute.get_strategy())
+    workers.count, workers.index = 2, 1
+    ending = Ending(checkpoints, print, first_step=0, is_saved=False, workers=workers)
+    assert ending._on_overdue("SIGTERM") is None

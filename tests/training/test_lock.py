@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
@@ -13,8 +14,10 @@ import pytest
 from training_helpers import TinyNetwork, train
 
 from ncsn_tf.errors import UserError
-from ncsn_tf.training import run_lock as module
-from ncsn_tf.training.run_lock import NAME, SILENCE, run_lock
+from ncsn_tf.files import lock as module
+from ncsn_tf.files import processes
+from ncsn_tf.files.processes import BEAT, SILENCE
+from ncsn_tf.training.run_lock import NAME, run_lock
 
 HERE = platform.node()
 
@@ -69,7 +72,7 @@ def test_it_is_given_back_after_an_error_and_taken_again(system, tmp_path):
     assert os.listdir(tmp_path) == []
     with run_lock(tmp_path):
         assert os.listdir(tmp_path) == [NAME]
-    assert not [thread for thread in threading.enumerate() if thread.name == "run lock"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "lock"]
 
 
 def test_another_process_of_this_machine_has_it(tmp_path):
@@ -92,12 +95,16 @@ def test_another_process_of_this_machine_has_it(tmp_path):
     "holder",
     [
         lambda: {"process": ended()},
-        lambda: {"process": os.getppid(), "started": "another boot 7"},
+        lambda: {"process": os.getppid(), "started": f"{processes._boot()} 7"},
         lambda: {"process": "x"},
+        lambda: {"started": "another-boot 7", "silent": SILENCE + 1},
         lambda: {"host": "elsewhere", "silent": SILENCE + 1},
         lambda: {"host": "elsewhere", "silent": -1e7},
     ],
-    ids=["ended", "number used again", "nonsense", "other host, silent", "clock far ahead"],
+    ids=[
+        *("ended", "number used again", "nonsense", "other machine of this name, silent"),
+        *("other host, silent", "clock far ahead"),
+    ],
 )
 def test_the_dead_keep_nobody_out(holder, system, tmp_path):
     leave(tmp_path, **holder())
@@ -105,11 +112,53 @@ def test_the_dead_keep_nobody_out(holder, system, tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["process"] == os.getpid()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
-def test_a_file_that_says_nothing_keeps_nobody_out(content, system, tmp_path):
+@pytest.mark.parametrize("content", [b"", b"{", b'{"process": 5, "sta', bytes(100)])
+def test_a_file_that_was_cut_short_keeps_nobody_out(content, system, tmp_path):
     (tmp_path / NAME).write_bytes(content)
     with run_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    "content", [b"[1]", b"\xff", b"4711\n", b'{"process": 5}', b'{"name": "a", "token": "0"}']
+)
+def test_the_file_of_another_program_is_left_alone(content, system, tmp_path):
+    (tmp_path / NAME).write_bytes(content)
+    message = f"{tmp_path / NAME} is another program's file, which is left as it is: move it away"
+    with pytest.raises(UserError, match=re.escape(message)), run_lock(tmp_path):
+        pass
+    assert (tmp_path / NAME).read_bytes() == content
+
+
+def test_another_machine_of_this_name_has_the_run(system, tmp_path):
+    """As containers have on a file system that has no locks, or only those of one machine."""
+    leave(tmp_path, process=ended(), started="another-boot 7", silent=SILENCE - 60)
+    with pytest.raises(UserError, match=f"on host {HERE} since 2026"), run_lock(tmp_path):
+        pass
+
+
+def test_a_machine_that_was_started_again_has_to_wait_two_minutes_at_most(
+    system, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(processes, "_up_since", time.time)
+    for silent in (2 * BEAT - 30, 2 * BEAT + 1):
+        leave(tmp_path, process=os.getppid(), started="another-boot 7", silent=silent)
+        if silent < 2 * BEAT:
+            with pytest.raises(UserError), run_lock(tmp_path):
+                pass
+        else:
+            with run_lock(tmp_path):
+                pass
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_a_container_of_this_machine_with_numbers_of_its_own(has_locks, tmp_path):
+    """Without locks, that a process of that number runs here or not says nothing of it."""
+    for process, silent, lives in ((ended(), 0, True), (os.getppid(), SILENCE + 1, False)):
+        started = processes.start_of(os.getppid())
+        holder = {"process": process, "started": started, "host": "a", "table": "pid:[1]"}
+        found = processes.lives(holder, time.time() - silent, has_locks)
+        assert found == (lives and not has_locks)
 
 
 def test_another_machine_that_touches_its_file_has_the_run(system, tmp_path):
@@ -122,14 +171,14 @@ def test_another_machine_that_touches_its_file_has_the_run(system, tmp_path):
 
 def test_a_container_that_was_restarted_goes_on(tmp_path):
     """Of another name, on the same machine: its lock would have kept us out."""
-    leave(tmp_path, host="elsewhere", started=module._start_of(os.getppid()))
+    leave(tmp_path, host="elsewhere", started=processes.start_of(os.getppid()))
     with run_lock(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["process"] == os.getpid()
 
 
 def test_without_locks_a_process_that_runs_has_the_run(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "fcntl", None)
-    started = module._start_of(os.getppid())
+    started = processes.start_of(os.getppid())
     leave(tmp_path, process=os.getppid(), started=started, silent=2 * SILENCE)
     with pytest.raises(UserError, match=f"process {os.getppid()}"), run_lock(tmp_path):
         pass
@@ -157,7 +206,7 @@ def test_of_many_that_begin_at_once_one_has_the_run(system, tmp_path):
 
 
 def test_the_file_is_touched(monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "BEAT", 0.01)
+    monkeypatch.setattr(processes, "BEAT", 0.01)
     with run_lock(tmp_path):
         os.utime(tmp_path / NAME, (0, 0))
         deadline = time.monotonic() + 10

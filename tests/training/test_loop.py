@@ -77,9 +77,9 @@ def run(settings, tmp_path_factory):
     return Run(config, lines, stderr.read_text(), state)
 
 
-@pytest.fixture(scope="module")
-def run_on_two(settings, tmp_path_factory):
-    workdir = str(tmp_path_factory.mktemp("run") / "two")
+@pytest.fixture
+def run_on_two(settings, tiny_network, tmp_path):
+    workdir = str(tmp_path / "two")
     config = settings(workdir=workdir, num_steps=8, checkpoint_every=4, **TRAINING_ALONE)
     state, lines = train(config, replicas(2))
     return Run(config, lines, "", state)
@@ -87,7 +87,8 @@ def run_on_two(settings, tmp_path_factory):
 
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(run, tmp_path):
     lines, run_dir = run.resumed_at(40, replicas(1), tmp_path / "resumed")
-    assert lines == [f"Resuming {run_dir} at step 40 of 60 on 1 device"]
+    (line,) = lines
+    assert line.startswith(f"Resuming {run_dir} at step 40 of 60 on 1 device, CPU (")
     assert_same_run(numbers(run.config.run_dir), numbers(run_dir))
 
 
@@ -130,7 +131,8 @@ def test_a_call_takes_as_many_steps_as_fit_before_the_next_hook(settings):
 
 
 def test_the_run_ends_with_its_checkpoint(run):
-    assert run.lines == [f"Starting {run.config.run_dir} at step 0 of 60 on 1 device"]
+    (line,) = run.lines
+    assert line.startswith(f"Starting {run.config.run_dir} at step 0 of 60 on 1 device, CPU (")
     assert Config.load(run.config.run_dir / "config.json") == run.config
     assert checkpoints.latest(run.config.run_dir).endswith("step-60")
     stored = numbers(run.config.run_dir)
@@ -318,6 +320,80 @@ def test_a_signal_ends_a_grid_and_a_test_loss_and_saves_the_step(work, fake, mon
     assert not (fake.run_dir / "samples").exists()
 
 
+class Slow:
+    """Batches of which one is long in coming."""
+
+    def __init__(self, batches, step):
+        self.batches, self.step, self.count = iter(batches), step, 0
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.count == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.count += 1
+        return next(self.batches)
+
+
+@pytest.fixture
+def batches_with_a_signal_before(monkeypatch):
+    """A function that has a signal come in the wait for the batch of a step."""
+    strategy = replicas(1)
+    distribute = strategy.experimental_distribute_dataset
+
+    def wait(step):
+        monkeypatch.setattr(
+            strategy, "experimental_distribute_dataset", lambda data: Slow(distribute(data), step)
+        )
+        return strategy
+
+    return wait
+
+
+def test_a_wait_for_data_is_no_step(fake, batches_with_a_signal_before, monkeypatch, capsys):
+    """What is finished can be saved meanwhile; the step after it is not begun."""
+    seen = []
+    monkeypatch.setattr(
+        Slow,
+        "__next__",
+        lambda self, original=Slow.__next__: seen.append(saved()) or original(self),
+    )
+    endings = []
+    make = loop.Ending
+
+    def saved():
+        return endings[0].step
+
+    monkeypatch.setattr(
+        loop, "Ending", lambda *args, **kwargs: endings.append(make(*args, **kwargs)) or endings[0]
+    )
+    state, _ = train(fake, batches_with_a_signal_before(4))
+    assert seen == [None, 1, 2, 3, 4]
+    assert int(state.step.numpy()) == 4
+    assert capsys.readouterr().err.endswith("SIGTERM: saved step 4; the same command resumes\n")
+
+
+def test_a_wait_for_the_first_batch_ends_at_once(fake, batches_with_a_signal_before):
+    with pytest.raises(signals.Interrupted):
+        train(fake, batches_with_a_signal_before(0))
+    assert not (fake.run_dir / "checkpoints").exists()
+
+
+def test_nothing_long_begins_once_an_end_was_asked_for(fake, monkeypatch):
+    """In the checkpoint before a test loss and a grid, which are due at the same step."""
+    save = loop.RunCheckpoints.save
+    monkeypatch.setattr(
+        loop.RunCheckpoints, "save", lambda self: os.kill(os.getpid(), signal.SIGTERM) or save(self)
+    )
+    begun = []
+    monkeypatch.setattr(hooks.Evaluate, "__call__", lambda self, step: begun.append(step))
+    monkeypatch.setattr(hooks.DrawGrid, "__call__", lambda self, step: begun.append(step))
+    every = {"checkpoint_every": 3, "eval_every": 3, "sample_every": 3}
+    state, _ = train(dataclasses.replace(fake, **every))
+    assert (int(state.step.numpy()), begun) == (3, [])
+
+
 def test_a_signal_in_the_first_step_is_not_awaited(fake, monkeypatch):
     """It compiles, which can take minutes, and there is nothing to be saved."""
     monkeypatch.setattr(FakeStep, "run", lambda self, batch: os.kill(os.getpid(), signal.SIGTERM))
@@ -385,7 +461,7 @@ def test_own_images_train_and_resume_as_a_data_set_does(
     _, losses = run("mine", "mine", 4, source=own[0])
     assert losses == []  # without test images
     started, losses = run("mine", "mine", source=own[0], test_source=own[1])
-    assert started == f"Resuming {tmp_path / 'mine'} at step 4 of 6 on 1 device"
+    assert started.startswith(f"Resuming {tmp_path / 'mine'} at step 4 of 6 on 1 device, CPU (")
     assert losses == expected_losses[1:]
     assert_same_run(numbers(tmp_path / "digits"), numbers(tmp_path / "mine"))
 

@@ -1,8 +1,13 @@
 """What a run says of its progress: speed, remaining time, the curves of the noise levels."""
 
-import pytest
+import os
+import re
 
-from ncsn_tf.training.reporter import Reporter, format_time, level_scalars
+import pytest
+import tensorflow as tf
+
+from ncsn_tf.errors import UserError
+from ncsn_tf.training.reporter import Reporter, format_time, level_scalars, open_writer
 
 
 class Writer:
@@ -64,12 +69,60 @@ def test_speed_is_that_since_the_last_report(tiny_config, monkeypatch, capsys):
         (754, "12m34s"),
         (3599.7, "1h00m"),
         (5 * 3600 + 6 * 60 + 59, "5h06m"),
-        (100 * 3600, "100h00m"),
+        (47 * 3600, "47h00m"),
+        (101 * 3600, "4d05h"),
         (float("inf"), "?"),
     ],
 )
 def test_format_time(seconds, text):
     assert format_time(seconds) == text
+
+
+@pytest.mark.parametrize("on_cpu", [False, True])
+@pytest.mark.parametrize("seconds_a_step, left", [(6.25, "14d11h"), (0.5, "27h46m")])
+def test_the_time_left_is_said_in_the_first_minute(
+    seconds_a_step, left, on_cpu, tiny_config, capsys
+):
+    """Once, whatever --log_every; compilation is left out; weeks on a CPU are worth a hint."""
+    now = 0.0
+    config = tiny_config(num_steps=200_000)
+    reporter = Reporter(config, Totals(), Writer(), 0, on_cpu, lambda: now)
+    now = 50.0
+    reporter.restart_clock(1)
+    reporter.advance()
+    for _ in range(100):
+        now += seconds_a_step
+        if capsys.readouterr().err:
+            pytest.fail("before there was anything to tell from")
+        reporter.advance()
+        if now >= 70.0:
+            break
+    line = capsys.readouterr().err
+    assert line.startswith(f"about {left} left at {seconds_a_step:.2g} s a step")
+    assert ("long for a CPU" in line) == (on_cpu and seconds_a_step > 1)
+    now += 100
+    reporter.advance()
+    assert capsys.readouterr().err == ""
+    reporter.close()
+
+
+@pytest.mark.parametrize("seconds_a_step, says", [(10.0, True), (0.1, False)])
+def test_after_a_report_only_the_hint_is_left_to_say(seconds_a_step, says, tiny_config, capsys):
+    now = 0.0
+    report = (2.0, 3.0, [1.0] * 3)
+    config = tiny_config(num_steps=200_000)
+    reporter = Reporter(config, Totals(report), Writer(), 0, True, lambda: now)
+    reporter.write = lambda step, scalars: None
+    reporter.restart_clock(1)
+    reporter.advance()
+    now = seconds_a_step
+    reporter.advance()
+    reporter.report(2)
+    capsys.readouterr()
+    now = 300 * seconds_a_step
+    reporter.advance(299)
+    assert ("long for a CPU" in capsys.readouterr().err) == says
+    reporter.close()
 
 
 def test_of_many_noise_levels_groups_are_reported():
@@ -84,3 +137,26 @@ def test_of_many_noise_levels_groups_are_reported():
     assert first == ("train/loss_levels_0001_to_0024", pytest.approx((24 * 25 / 2 - 4) / 23))
     assert second == ("train/loss_levels_0025_to_0048", pytest.approx(48.0))
     assert last == ("train/loss_levels_0210_to_0232", pytest.approx(221.0))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full disk to lend")
+def test_a_disk_that_is_full_when_the_curves_are_opened(tmp_path):
+    """A real one, without mounting any: the files of the next seconds lie on /dev/full."""
+    writer = tf.summary.create_file_writer(str(tmp_path / "before"))
+    with writer.as_default(step=0):
+        writer.flush()
+    writer.close()
+    (name,) = os.listdir(tmp_path / "before")
+    begin, now, rest = re.fullmatch(r"(.*tfevents\.)(\d+)(\..*)", name).groups()
+    rest, number, end = re.fullmatch(r"(.*\.)(\d+)(\.v2)", rest).groups()
+    folder = tmp_path / "tensorboard"
+    folder.mkdir()
+    for second in range(int(now), int(now) + 30):
+        for count in range(int(number), int(number) + 3):
+            (folder / f"{begin}{second}{rest}{count}{end}").symlink_to("/dev/full")
+    there = set(os.listdir(folder))
+    with pytest.raises(UserError) as error:
+        open_writer(folder)
+    assert set(os.listdir(folder)) == there  # the writer met one of them
+    assert str(error.value).startswith(f"the curves in {folder} cannot be written: ")
+    assert "No space left on device" in str(error.value) and "\n" not in str(error.value)

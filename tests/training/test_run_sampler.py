@@ -10,7 +10,7 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.sampling import Measurement
 from ncsn_tf.sampling.samplers import SAMPLERS
 from ncsn_tf.schedule import geometric_sigmas
-from ncsn_tf.settings import config as settings
+from ncsn_tf.settings import rules
 from ncsn_tf.settings.chain import ChainOptions
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_sampler import (
@@ -45,7 +45,7 @@ def test_the_chain_of_a_run():
 def test_the_settings_offer_every_sampler():
     (field,) = (field for field in dataclasses.fields(Config) if field.name == "sampler")
     assert tuple(SAMPLERS) == field.metadata["choices"]
-    assert likelihood.LARGEST_EXACT == settings.LARGEST_EXACT
+    assert likelihood.LARGEST_EXACT == rules.LARGEST_EXACT
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend import random
+from ncsn_tf.backend.sizes import ImageSize, sides
 from ncsn_tf.data.batches import load_pixels
 from ncsn_tf.data.images import gif, grid, png, to_uint8
 from ncsn_tf.evaluation.neighbors import Search, neighbor_images
@@ -28,11 +29,11 @@ class Chain:
     """Keeps the states of chains as they are drawn, for a movie.
 
     Args:
-        image_size: side of the images; of large ones the movie shows fewer than 16.
+        image_size: of the images, as in `Config`; of large ones the movie shows fewer than 16.
     """
 
-    def __init__(self, image_size: int):
-        self.num_images = max(1, min(4, _CHAIN_SIDE // image_size)) ** 2
+    def __init__(self, image_size: ImageSize):
+        self.num_images = max(1, min(4, _CHAIN_SIDE // max(sides(image_size)))) ** 2
         self._frames = []
 
     def add(self, state: np.ndarray) -> None:
@@ -65,7 +66,8 @@ def neighbors_part(
         samples = draw_samples(network, config, range(NUM_SAMPLES))
     samples = samples[:NUM_SAMPLES]
     held_out = load_pixels(test, min(NUM_SAMPLES, test.num_examples))
-    found = Search(source, config, network, space)(np.concatenate([samples, held_out]), _NEIGHBORS)
+    search = Search(source, config, network, space)
+    found = search(np.concatenate([samples, held_out]), _NEIGHBORS)
     pixels = neighbor_images(source, found)
     rows = []
     for number, sample in enumerate(samples):
@@ -80,7 +82,7 @@ def neighbors_part(
     return {
         "rows": rows,
         "space": space,
-        "searched": source.num_examples,
+        "searched": search.searched,
         "mirrored": config.random_flip,
         "samples": float(f"{np.median(first[: len(samples)]):.4g}"),
         "test": float(f"{np.median(first[len(samples) :]):.4g}"),

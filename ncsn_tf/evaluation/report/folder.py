@@ -20,7 +20,7 @@ from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import show_value
 
 _FLAGS = shipped("flags")
-_PLACES = ("workdir", "data_dir")  # where a run is, and not what it is
+_PLACES = ("workdir", "data_dir", "cache_dir")  # where a run is, and not what it is
 _MOST_PICTURES = 60
 _MOST_BYTES = 2e7  # of them all
 _LEVEL_TAG = re.compile(r"train/loss_levels?_(\d+)(?:_to_(\d+))?")

@@ -1,6 +1,5 @@
 """`ncsn report`: a run as one HTML page that needs nothing but a browser."""
 
-import dataclasses
 import json
 import os
 import time
@@ -13,6 +12,7 @@ from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.files import check_place, require_ending, user_path, write_atomically
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoint_files, checkpoints
+from ncsn_tf.training.run_data import with_places
 
 NAME = "report.html"
 _TEMPLATE = Path(__file__).with_name("template.html")
@@ -24,6 +24,7 @@ def write_report(
     *,
     average: bool = True,
     data_dir: str = "",
+    cache_dir: str = "",
     chain: bool = True,
     chain_file: str | os.PathLike = "",
     neighbors: bool = True,
@@ -36,7 +37,8 @@ def write_report(
 
     Args:
         workdir: the run's folder; empty is the newest in runs/.
-        average, data_dir, chain, chain_file, neighbors, space, scores: as in `build_page`.
+        average, data_dir, cache_dir, chain, chain_file, neighbors, space, scores: as in
+            `build_page`.
         out: the page; empty is report.html in the run's folder.
         say: called with each line.
 
@@ -54,6 +56,7 @@ def write_report(
         run_dir,
         average=average,
         data_dir=data_dir,
+        cache_dir=cache_dir,
         chain=chain,
         chain_file=chain_file,
         neighbors=neighbors,
@@ -83,6 +86,7 @@ def build_page(
     *,
     average: bool = True,
     data_dir: str = "",
+    cache_dir: str = "",
     chain: bool = True,
     chain_file: str | os.PathLike = "",
     neighbors: bool = True,
@@ -98,6 +102,7 @@ def build_page(
         run_dir: the run's folder.
         average: take the averaged weights where the run has them.
         data_dir: where the data are; empty is where the run has them from.
+        cache_dir: where large data sets are kept decoded; empty is the run's.
         chain: draw a chain and show it as a movie.
         chain_file: a GIF or WebP to show instead.
         neighbors: draw samples and find the training images nearest to them.
@@ -109,8 +114,7 @@ def build_page(
         UserError: no run, or a file that cannot be read.
     """
     config, network, step, weights = _open(run_dir, average)
-    if data_dir:
-        config = dataclasses.replace(config, data_dir=data_dir)
+    config = with_places(config, data_dir, cache_dir)
     curves = folder.scalars(run_dir)
     grids, num_grids = folder.sample_grids(run_dir)
     tables = folder.evaluations(run_dir)
