@@ -20,7 +20,8 @@ BIN_ADDONS := .venv-addons/bin
 # Where Keras or TensorFlow itself differ: layers, networks, optimizers, the step, checkpoints, export,
 # and what the two package sets exchange.
 TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/backend/test_compat.py \
-	tests/models/test_layers.py tests/models/test_networks.py tests/serving/test_export.py \
+	$(addprefix tests/models/test_,layers.py networks.py ncsnpp.py third_generation_layers.py) \
+	tests/serving/test_export.py \
 	$(addprefix tests/training/test_,checkpoints.py loop.py optimizers.py state.py step.py)
 
 .PHONY: demo test test-slow soak reliability test-addons requirements format clean
@@ -37,7 +38,7 @@ test: .venv/installed
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# In the order of the files: sorted by their numbers of tests, the fifty kills would begin last.
+# In the order of conftest.py: sorted by their numbers of tests, the fifty kills would begin last.
 test-slow: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -24,8 +23,6 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-RUN = Path(__file__).parent / "tests" / "golden" / "package_sets" / "default"
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
@@ -39,9 +36,18 @@ def _own_cache(tmp_path_factory):
 def _folder_of_examples(request):
     """Examples of docstrings run in a folder of their own, where runs/digits is a tiny run."""
     if isinstance(request.node, doctest.DoctestItem) and "arrays" in request.node.name:
-        folder = request.getfixturevalue("tmp_path")
-        shutil.copytree(RUN, folder / "runs" / "digits")
-        request.getfixturevalue("monkeypatch").chdir(folder)
+        import soak
+        from training_helpers import TinyNetwork
+
+        from ncsn_tf.settings.config import Config
+        from ncsn_tf.training import checkpoints
+
+        patch = request.getfixturevalue("monkeypatch")
+        patch.chdir(request.getfixturevalue("tmp_path"))
+        soak.use_tiny_network(patch.setattr)
+        tiny = {"features": 2, "num_levels": 3, "step_lr": 1e-4, "workdir": "runs/digits"}
+        config = Config(dataset="digits", image_size=8, channels=1, denoise=True, **tiny)
+        checkpoints.save_network(TinyNetwork(config), config, step=200)
 
 
 # Doctests that need an optional package.
@@ -52,8 +58,19 @@ OPTIONAL = {"ncsn_tf.pytorch.read_checkpoint": "torch"}
 SLOW = {"ncsn_tf.training.arrays.train", "ncsn_tf.generation.arrays.sample"}
 
 
+# The longest files of the slow tests begin first: no worker is left alone with one at the end.
+LONGEST = tuple(
+    str(Path("tests", *name.split("/")))
+    for name in (
+        *("training/test_workers.py", "training/test_step.py", "faults/test_fifty_kills.py"),
+        *("faults/test_numbers.py", "faults/test_soak.py", "benchmarks/test_benchmarks.py"),
+    )
+)
+
+
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.location[0] not in LONGEST)
     for item in items:
         if item.name in SLOW:
             item.add_marker(pytest.mark.slow)

@@ -40,7 +40,7 @@ def measure(request: Request) -> dict:
         config.features,
         is_cpu(strategy),
         config.training_tile,
-        config.jit_compile,
+        config.settled().jit_compile,
     )
     measured, rates = [], [gemm_rate()]
     for shape, number in operations.convolutions(network, network.image_shape).items():

@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 # The public names, each with its home: `module`, or `module:name there`. `__init__.pyi` lists them
 # for editors; they are imported on first use, for `--help` must not wait for TensorFlow.
 _HOMES = {
+    "DDPM": "ncsn_tf.models.ddpm:DDPM",
     "NCSN": "ncsn_tf.models.networks:NCSN",
     "NCSNv2": "ncsn_tf.models.networks:NCSNv2",
+    "NCSNpp": "ncsn_tf.models.ncsnpp:NCSNpp",
     "densities": "ncsn_tf.toy.densities",
     "evaluate": "ncsn_tf.evaluation.arrays:evaluate",
     "export": "ncsn_tf.serving.export:export_run",
@@ -26,6 +28,7 @@ _HOMES = {
     "sample": "ncsn_tf.generation.arrays:sample",
     "sampling": "ncsn_tf.sampling",
     "schedule": "ncsn_tf.schedule",
+    "sde": "ncsn_tf.schedule.sde",
     "train": "ncsn_tf.training.arrays:train",
     "training_batches": "ncsn_tf.data.batches:training_batches",
 }

@@ -12,9 +12,8 @@ from ncsn_tf.backend.choices import DIVERGENCES, LARGEST_EXACT
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.losses import directional_derivatives
-from ncsn_tf.sampling.levels import flow_score, level_middles
 from ncsn_tf.sampling.ode import ode_advance, ode_start, root_mean_square
-from ncsn_tf.schedule import static_sigmas
+from ncsn_tf.sampling.routes import LadderRoute, Levels, SdeRoute, route_of
 
 
 class Likelihood(NamedTuple):
@@ -107,7 +106,7 @@ def log_likelihood(
     score_fn: Callable,
     x: np.ndarray | tf.Tensor,
     seeds: Sequence[int] | np.ndarray | tf.Tensor,
-    sigmas: Sequence[float] | np.ndarray | tf.Tensor,
+    sigmas: Levels,
     probes: Probes = Probes(),  # noqa: B008 (immutable)
     tolerance: float = 1e-5,
     jumps: bool = False,
@@ -123,9 +122,11 @@ def log_likelihood(
     gives    log p(x) = log p_1(x(T)) + integral of div f dt,    sigma(T) = sigma_1.
 
     p is the density that the flow makes of p_1 at the smallest noise level: a model of the data
-    perturbed by sigma_L, not of the data themselves. The step size heeds the error of x and that
-    of log p / D alike (each as a root mean square): in one mean over D + 1 numbers the second
-    would count for nothing where D is large.
+    perturbed by sigma_L, not of the data themselves. Of any equation (`ncsn_tf.sde`) it is the same
+    with f = r x - g^2 s / 2, from t = epsilon to 1, and p_1 the equation's prior.
+
+    The step size heeds the error of x and that of log p / D alike (each as a root mean square): in
+    one mean over D + 1 numbers the second would count for nothing where D is large.
 
     Args:
         score_fn: (x [B, *shape], levels int32 [B]) -> score of x's shape, read between its levels
@@ -133,13 +134,15 @@ def log_likelihood(
             answer may depend on row b of x only.
         x: float32 [B, *shape]; of D elements, shape known.
         seeds: int64 [B], of each row's probes.
-        sigmas: float32 [L], L >= 2 falling noise levels, known when the graph is made.
+        sigmas: float32 [L], L >= 2 falling noise levels, known when the graph is made; or an
+            equation or route, with which the score function is (x, t [B]) -> score. Published
+            likelihoods begin at `sampling.SdeRoute(sde, epsilon=1e-5)`.
         probes: how the divergence is computed, see `Probes`.
         tolerance: relative and absolute, of a step of the ODE. float32 cannot do much with less
             than 1e-6.
         jumps: whether the score jumps half-way between levels, as in `sampling.ProbabilityFlow`.
-        prior_log_prob: log p_1, [B, *shape] -> [B]; None is N(1/2, sigma_1^2), with which
-            `sampling.ProbabilityFlow` starts.
+        prior_log_prob: log p_1, [B, *shape] -> [B]; None is that with which
+            `sampling.ProbabilityFlow` starts, for levels N(1/2, sigma_1^2).
         tile: rows that pass through the score function together, see `sampling.in_tiles`; then a
             row's result depends on its x and seed alone. None: the whole batch.
 
@@ -161,14 +164,19 @@ def log_likelihood(
         >>> [round(value, 2) for value in result.log_probs[:, 0].numpy().tolist()]
         [2.55, 2.15]
     """
-    sigmas = static_sigmas(sigmas)
-    if len(sigmas) < 2 or not sigmas[0] > sigmas[-1]:
+    route = route_of(sigmas)
+    levels = route.sigmas
+    if isinstance(route, LadderRoute) and not (len(levels) > 1 and levels[0] > levels[-1]):
         raise ValueError("sigmas must be at least two falling noise levels")
+    times = route.jump_times(from_noise=False) if jumps else ()
     x = tf.convert_to_tensor(x, tf.float32)
     shape = tuple(x.shape[1:])
     size = math.prod(shape)
-    end = math.log(sigmas[0] / sigmas[-1])
-    end_log_prob = prior_log_prob or (lambda x: normal_log_prob(x, 0.5, sigmas[0]))
+    end_log_prob = prior_log_prob
+    if prior_log_prob is None and isinstance(route, SdeRoute):
+        end_log_prob = route.sde.prior_log_density
+    elif prior_log_prob is None:
+        end_log_prob = lambda x: normal_log_prob(x, 0.5, levels[0])  # noqa: E731
 
     def norm(ratios):
         return tf.maximum(root_mean_square(ratios[:, :size]), root_mean_square(ratios[:, size:]))
@@ -177,21 +185,24 @@ def log_likelihood(
         directions = probes.directions(seeds, shape)
 
         def slope(time, y, piece):  # y = (x, integral of div f / D for each probe), [B, D + M]
-            sigma = sigmas[-1] * tf.exp(time)
+            place = route.from_images(time)
             x = tf.reshape(y[:, :size], [-1, *shape])
-            level = len(sigmas) - 1 - piece
-            score_at = flow_score(score_fn, sigmas, jumps)
+            level = len(levels) - 1 - piece
+            score_at = route.flow_score(score_fn, jumps)
             score, derivatives = directional_derivatives(
-                lambda x, sigma: score_at(x, sigma, level), x, sigma, directions
+                lambda x, place: score_at(x, place, level), x, place, directions
             )
             traces = probes.traces(derivatives)
             score = tf.reshape(score, [-1, size])
-            return -tf.square(sigma)[:, None] * tf.concat([score, traces / size], 1)
+            rate, pull = route.flow(place)
+            moved = -pull[:, None] * tf.concat([score, traces / size], 1)
+            if rate is None:
+                return moved
+            return moved + rate[:, None] * tf.concat([y[:, :size], tf.ones_like(traces)], 1)
 
         y = tf.concat([tf.reshape(x, [-1, size]), tf.zeros([tf.shape(x)[0], probes.count])], 1)
-        times = [math.log(middle / sigmas[-1]) for middle in level_middles(sigmas)[::-1]]
         state = ode_advance(
-            slope, ode_start(y), end, end, tolerance, tolerance, norm, times if jumps else ()
+            slope, ode_start(y), route.end, route.end, tolerance, tolerance, norm, times
         )
         last = tf.reshape(state.y[:, :size], [-1, *shape])
         log_probs = end_log_prob(last)[:, None] + size * state.y[:, size:]
@@ -239,8 +250,12 @@ def dequantize(
     return (tf.cast(pixels, tf.float32) + u) / 256.0
 
 
-def bits_per_dim(log_probs: float | tf.Tensor, size: int) -> float | tf.Tensor:
+def bits_per_dim(
+    log_probs: float | tf.Tensor, size: int, centered: bool = False
+) -> float | tf.Tensor:
     """-(log p - D log 256) / (D log 2), of the density of dequantised pixels in [0, 1].
+
+    Of a density in [-1, 1] a pixel is 128 times as narrow: 7 bits more, not 8.
 
     By Jensen's inequality its mean over u is at least the bits that a lossless code of the pixels
     would take. The uniform density has 8.
@@ -248,9 +263,10 @@ def bits_per_dim(log_probs: float | tf.Tensor, size: int) -> float | tf.Tensor:
     Args:
         log_probs: float [...], in nats.
         size: D.
+        centered: whether the density is of images from -1 to 1.
 
     Example:
-        >>> bits_per_dim(0.0, 784)
-        8.0
+        >>> bits_per_dim(0.0, 784), bits_per_dim(784 * -math.log(2.0), 784, centered=True)
+        (8.0, 8.0)
     """
-    return 8.0 - log_probs / (size * math.log(2.0))
+    return (7.0 if centered else 8.0) - log_probs / (size * math.log(2.0))

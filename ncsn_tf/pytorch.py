@@ -18,11 +18,14 @@ __all__ = [
 ]
 
 
+_FREQUENCIES = "all_modules.0.W"
+
+
 class ReferenceCheckpoint(NamedTuple):
     """What a file of the reference trainer holds.
 
     Attributes:
-        weights: {reference name: float32 array}, NCSNv2's `sigmas` among them.
+        weights: {reference name: float32 array}, `sigmas` among them but for NCSN.
         average: the same with the averaged weights; None where the file has no average.
         step: training steps done; 0 where the file does not say.
     """
@@ -36,8 +39,11 @@ def read_checkpoint(path: str | os.PathLike) -> ReferenceCheckpoint:
     """Read a checkpoint of the reference trainer.
 
     The file holds [state dict, optimizer state], for NCSNv2 [state dict, optimizer state, epoch,
-    step, averaged parameters], the last of them only where there was an average; names may carry
-    the `module.` prefix of a data-parallel model. Only tensors are unpickled (`weights_only=True`).
+    step, averaged parameters], the last of them only where there was an average; for the third
+    generation {"model": state dict, "ema": {"shadow_params": list, ...}, "step", "optimizer"},
+    where the list has the averages of the trained parameters, in their order and without their
+    names. Names may carry the `module.` prefix of a data-parallel model. Only tensors, and the
+    numpy scalar that the third generation's learning rate is, are unpickled (`weights_only=True`).
 
     Raises:
         UserError: no PyTorch, no such file, or another kind of file.
@@ -58,12 +64,15 @@ def read_checkpoint(path: str | os.PathLike) -> ReferenceCheckpoint:
             "reading a .pth file needs PyTorch: pip install -r requirements-pytorch.txt"
         ) from None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalar()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # torch raises whatever its unpickler and its zip reader raise
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is not a checkpoint of tensors: {line}") from None
+    if isinstance(content, dict) and {"model", "ema", "step"} <= content.keys():
+        return _third_generation(content, path)
     parts = content if isinstance(content, (list, tuple)) and content else [content]
     weights = _arrays(parts[0])
     if weights is None:
@@ -77,6 +86,35 @@ def read_checkpoint(path: str | os.PathLike) -> ReferenceCheckpoint:
         # The reference averages parameters only: the noise levels are not among them.
         average = {**average, **{name: weights[name] for name in weights if name == "sigmas"}}
     return ReferenceCheckpoint(weights, average, step)
+
+
+def _numpy_scalar():
+    """What makes up a pickled numpy.float64, by the names of either numpy, and nothing else."""
+    (scalar, (dtype, *_)) = np.float64(0).__reduce__()
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("_core", "core")]
+    return [*((scalar, name) for name in names), np.dtype, type(dtype)]
+
+
+def _third_generation(content, path):
+    weights = _arrays(content["model"])
+    if weights is None:
+        raise UserError(f"{path} is not a checkpoint of the reference trainer: no state dict in it")
+    # Its buffers and its Fourier frequencies are not trained, and so not averaged.
+    trained = [name for name in weights if name not in ("sigmas", _FREQUENCIES)]
+    ema = content["ema"]
+    shadow = ema.get("shadow_params") if isinstance(ema, dict) else None
+    averages = _arrays(dict(zip(trained, shadow, strict=False))) if shadow else None
+    shapes = {name: weights[name].shape for name in trained}
+    if (
+        averages is None
+        or len(shadow) != len(trained)
+        or {name: average.shape for name, average in averages.items()} != shapes
+    ):
+        raise UserError(f"{path}: its averaged weights are not those of its {len(trained)} weights")
+    step = content["step"]
+    return ReferenceCheckpoint(
+        weights, {**weights, **averages}, step if isinstance(step, int) else 0
+    )
 
 
 def _arrays(state):
@@ -106,7 +144,7 @@ def network_settings(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) 
 
     Raises:
         UserError: the arrays are not those of an NCSN or NCSNv2, or its noise levels are not a
-            geometric sequence.
+            geometric sequence. The weights of an NCSN++ do not show its settings.
 
     Example:
         >>> kernel, table = np.zeros([16, 3, 3, 3]), np.zeros([10, 48])
@@ -114,6 +152,11 @@ def network_settings(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) 
         >>> network_settings(arrays, "checkpoint.pth")
         {'model': 'ncsn', 'features': 16, 'channels': 3, 'num_levels': 10}
     """
+    if any(name.startswith("all_modules.") for name in arrays):
+        raise UserError(
+            f"{path} holds an NCSN++, DDPM++ or DDPM, of which no run can be made: in Python, "
+            "ncsn_tf.pytorch reads it, and its load_reference_weights gives it to an ncsn_tf.NCSNpp"
+        )
     kernel, table = arrays.get("begin_conv.weight"), arrays.get("normalizer.embed.weight")
     if kernel is None or kernel.ndim != 4:
         raise UserError(f"{path} does not hold the weights of an NCSN or NCSNv2")

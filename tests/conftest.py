@@ -75,6 +75,7 @@ TINY = {
     "channels": 1,
     "random_flip": False,
     "features": 2,
+    "precision": "float32",  # which auto becomes, so that a run's settings are those it was given
     "num_levels": 3,
     "step_lr": 1e-4,
     "num_steps_each": 2,

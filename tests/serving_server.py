@@ -269,6 +269,8 @@ class Relay:
             _reset(stream)
 
     def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for connections
         self._listener.close()
         self.cut()
 

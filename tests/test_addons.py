@@ -1,9 +1,6 @@
 """Optimizers of TensorFlow Addons: found by name, the same on any number of replicas, resumed."""
 
 import dataclasses
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from ncsn_tf.settings.config import Config
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.optimizers import make_optimizer
 
-ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     *("AdaBelief", "ConditionalGradient", "LAMB", "LazyAdam"),
     *("NovoGrad", "ProximalAdagrad", "RectifiedAdam", "Yogi"),
@@ -119,14 +115,13 @@ def test_an_unknown_optimizer_is_named_with_a_hint():
 
 
 @needs_addons
-def test_the_commands_train_resume_and_sample_with_one_of_addons(tmp_path):
+def test_the_commands_train_resume_and_sample_with_one_of_addons(command_server, tmp_path):
     flags = ["--dataset=digits", "--features=2", "--num_levels=2", "--num_steps_each=1"]
     flags += ["--batch_size=4", "--eval_every=0", "--sample_every=0", "--workdir=run"]
     flags += ["--noexport", "--num_virtual_devices=2", "--optimizer=Addons>RectifiedAdam"]
 
     def run(program, *flags):
-        command = [sys.executable, str(ROOT / program), *flags]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+        done = command_server.run([program, *flags], cwd=tmp_path, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
@@ -143,10 +138,9 @@ def test_the_commands_train_resume_and_sample_with_one_of_addons(tmp_path):
 
 
 @pytest.mark.skipif(not KERAS_3, reason="this package set has TensorFlow Addons")
-def test_without_addons_the_command_names_the_file_to_install(tmp_path):
-    command = [sys.executable, str(ROOT / "train.py"), "--dataset=digits"]
-    command += ["--optimizer=Addons>RectifiedAdam", f"--workdir={tmp_path / 'run'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+def test_without_addons_the_command_names_the_file_to_install(command_server, tmp_path):
+    command = ["train.py", "--dataset=digits", "--optimizer=Addons>RectifiedAdam"]
+    done = command_server.run([*command, f"--workdir={tmp_path / 'run'}"], cwd=tmp_path)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --optimizer=Addons>RectifiedAdam needs TensorFlow Addons")

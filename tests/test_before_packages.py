@@ -5,8 +5,6 @@ sample.py then drew from its checkpoint, from its export, and from the run resum
 """
 
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -69,13 +67,9 @@ def test_its_export_draws_its_images(run):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not KERAS_3, reason="the other package set's optimizers keep other variables")
-def test_it_is_resumed_as_before():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "train.py"), *TRAIN, "--num_steps=24", "--noexport"],
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+def test_it_is_resumed_as_before(command_server, tmp_path):
+    argv = ["train.py", *TRAIN, "--num_steps=24", "--noexport"]
+    done = command_server.run(argv, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Resuming run at step 20 of 24 on 1 device, CPU (")
     assert done.stdout.count("\n") == 1

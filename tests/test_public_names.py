@@ -62,8 +62,8 @@ def test_names_that_hold():
 @pytest.mark.parametrize(
     "name",
     [
-        *("NCSN", "NCSNv2", "evaluate", "from_arrays", "load_source", "sample", "train"),
-        *("training_batches", *MODULES),
+        *("DDPM", "NCSN", "NCSNv2", "NCSNpp", "evaluate", "from_arrays", "load_source", "sample"),
+        *("train", "training_batches", *MODULES),
     ],
 )
 def test_every_public_name_has_an_example(name):

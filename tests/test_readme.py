@@ -5,16 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soak
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
 SMALLER = {
-    r"features=\d+": "features=2",
+    r"features=\d\d+": "features=2",
     r"num_steps=\d+": "num_steps=3",
     r"num_steps_each=\d+": "num_steps_each=1",
     r"evaluate\(images\[1600:\]": "evaluate(images[1600:1602]",
     r"\(32, 32, 3\)": "(8, 8, 3)",
-    r"\[4, 32, 32, 3\]": "[4, 8, 8, 3]",
+    r"\[(\d), 32, 32, 3\]": r"[\1, 8, 8, 3]",
 }
 
 
@@ -33,7 +34,8 @@ def _in_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_notebook_trains_samples_evaluates_and_exports(capsys, tmp_path):
+def test_a_notebook_trains_samples_evaluates_and_exports(capsys, monkeypatch, tmp_path):
+    soak.use_tiny_network(monkeypatch.setattr)  # the real one is compiled for each of the lines
     (block,) = (block for block in BLOCKS if "ncsn_tf.train(" in block)
     assert len([line for line in block.splitlines() if line]) <= 22
     names = run(block)
@@ -65,3 +67,9 @@ def test_losses_and_samplers_are_functions():
     assert names["loss"].shape == (4,)
     assert names["samples"].shape == (4, 8, 8, 3)
     assert np.all(np.isfinite(names["samples"]))
+
+
+def test_the_third_generation_is_called_with_sigma():
+    (block,) = (block for block in BLOCKS if "ncsn_tf.NCSNpp(" in block)
+    names = run(block.replace("features=128", "features=4").replace("blocks=4", "blocks=1"))
+    assert names["network"].features == 4 and names["output"].shape == (2, 8, 8, 3)

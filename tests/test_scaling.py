@@ -118,18 +118,22 @@ def test_the_job_that_trains(stand_in, tmp_path, monkeypatch):
     settings = {variable["name"]: variable["value"] for variable in container["env"]}
     count = job["spec"]["completions"]
     assert count == job["spec"]["parallelism"] == int(settings["WORKERS"])
-    stand_in("ncsn", 'printf "%s\\n" "$TF_CONFIG" "$@"')
+    stand_in("ncsn", 'printf "%s\\n" "$TF_CONFIG" "$@"; exit "$CODE"')
     monkeypatch.setenv("WORKERS", settings["WORKERS"])
     monkeypatch.setenv("RUN", str(tmp_path / "a run"))
     monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
+    monkeypatch.setenv("CODE", "75")
     cluster, *argv = run(*container["command"], code=75).splitlines()  # it was drained
-    (tmp_path / "a run" / "export").mkdir(parents=True)
+    (tmp_path / "a run" / "export").mkdir(parents=True)  # an earlier, shorter training's
+    assert run(*container["command"], code=75).splitlines() == [cluster, *argv]
+    monkeypatch.setenv("CODE", "0")
     assert run(*container["command"]).splitlines() == [cluster, *argv]
     hosts = [f"{job['metadata']['name']}-{index}.{name}:{port}" for index in range(count)]
     assert Cluster.parse(cluster) == Cluster(tuple(hosts), 3)
     assert argv[0] == "train"
     config = parse_config(argv, "")
     assert (config.dataset, config.run_dir) == ("cifar10", tmp_path / "a run")
+    assert config.stopped_code == 75
     stand_in("ncsn", "exit 3")
     run(*container["command"], code=3)
 
@@ -141,7 +145,8 @@ def test_a_pod_that_is_drained(stand_in, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, value in (("WORKERS", "2"), ("RUN", "run"), ("JOB_COMPLETION_INDEX", "0")):
         monkeypatch.setenv(name, value)
-    trap = "trap 'sleep 0.5; echo saved; exit 0' TERM"
+    # As the command: what it was told to end with.
+    trap = "code=${3#--stopped_code=}; trap 'sleep 0.5; echo saved; exit $code' TERM"
     stand_in("ncsn", f"{trap}; echo ready; while :; do sleep 0.05; done")
     pod = subprocess.Popen(container["command"], stdout=subprocess.PIPE, text=True)
     assert pod.stdout.readline() == "ready\n"
@@ -208,8 +213,26 @@ def test_the_launcher_ends_with_the_cause(tmp_path):
     assert sorted(said.splitlines()) == ["[0] error: no", "[1] error: no"]
 
 
+# Read by each Python that starts: what builds networks builds one of a few weights.
+TINY = """
+import sys
+if not any("launch.py" in argument for argument in sys.orig_argv):
+    import tiny_network
+    tiny_network.use()
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """The commands that are started as processes have a network that is compiled in no time."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(TINY)
+    tests = [ROOT / "tests" / name for name in ("", "training", "faults")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, [tmp_path / "site", ROOT, *tests])))
+
+
 @pytest.mark.slow
-def test_the_launcher_trains(tmp_path):
+def test_the_launcher_trains(tiny, tmp_path):
     """Two workers, a Ctrl-C in the middle, the same command again, and the export."""
     flags = ["--dataset=digits", "--workdir=run", "--features=2", "--num_levels=2"]
     flags += ["--num_steps_each=1", "--batch_size=8", "--sample_every=0", "--eval_every=0"]

@@ -13,17 +13,28 @@ from ncsn_tf.training import checkpoint_reading, checkpoints, loop
 
 
 class TinyNetwork(keras.Model):
-    """A score network of five weights, in place of `build_network`'s: compiled in no time."""
+    """A score network of five weights, in place of `build_network`'s: compiled in no time.
 
-    def __init__(self, config, recompute=False):
+    Args:
+        config: a run's settings, of which it takes the levels and channels.
+        recompute: as for `build_network`, without a meaning here.
+        width: channels between its two convolutions.
+    """
+
+    def __init__(self, config, recompute=False, width=2):
         super().__init__()
-        self.begin = Convolution(2)
-        self.begin.build((None, 8, 8, 1))
+        self.config = config
+        self.begin = Convolution(width)
+        self.begin.build((None, 8, 8, config.channels))
         self.norm = ConditionalInstanceNormPlus(config.num_levels)
-        self.norm.build((None, 8, 8, 2))
-        self.end = Convolution(1)
-        self.end.build((None, 8, 8, 2))
+        self.norm.build((None, 8, 8, width))
+        self.end = Convolution(config.channels)
+        self.end.build((None, 8, 8, width))
         self.built = True
+
+    @property
+    def image_shape(self):
+        return self.config.image_shape
 
     def call(self, x, levels):
         return self.end(tf.nn.elu(self.norm(self.begin(x), levels)))

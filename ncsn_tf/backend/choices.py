@@ -9,11 +9,12 @@ DEPTHS = {"base": 2, "deeper": 4, "deepest": 8}
 PRECISIONS = ("float32", "mixed_bfloat16")
 OBJECTIVES = ("dsm", "ssm", "ssm_vr", "sm")
 SAMPLERS = ("ald", "cas", "pc", "ode")
-PREDICTORS = ("reverse", "ancestral", "none")
-CORRECTORS = ("ald", "langevin")
+PREDICTORS = ("reverse", "euler", "ancestral", "none")
+CORRECTORS = ("ald", "langevin", "none")
 DIVERGENCES = ("rademacher", "gaussian", "exact")
 MASKS = ("left", "right", "top", "bottom", "center", "random")
 SPACES = ("pixels", "features")
+QUALITY_METRICS = ("fid", "kid", "is", "precision", "recall")
 
 # The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
 LARGEST_EXACT = 256

@@ -81,13 +81,26 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def _names(strategy):
     """The kind of each device."""
-    gpus = {gpu.name.rpartition(":")[2]: gpu for gpu in tf.config.list_physical_devices("GPU")}
-    for device in strategy.extended.worker_devices:
-        if "CPU" in device:
-            yield f"CPU ({platform.machine()}, {_num_cores()} cores)"
-            continue
-        details = tf.config.experimental.get_device_details(gpus[device.rpartition(":")[2]])
+    accelerators = accelerators_of(strategy)
+    if not accelerators:
+        yield f"CPU ({platform.machine()}, {_num_cores()} cores)"
+    for details in accelerators:
         yield details.get("device_name", "GPU")
+
+
+def accelerators_of(strategy: tf.distribute.Strategy) -> list[dict[str, object]]:
+    """What TensorFlow knows of each accelerator that a strategy computes on here; [] on CPUs.
+
+    Example:
+        >>> accelerators_of(mirrored_strategy(["CPU:0"]))
+        []
+    """
+    gpus = {gpu.name.rpartition(":")[2]: gpu for gpu in tf.config.list_physical_devices("GPU")}
+    return [
+        tf.config.experimental.get_device_details(gpus[device.rpartition(":")[2]])
+        for device in strategy.extended.worker_devices
+        if "CPU" not in device
+    ]
 
 
 def start_worker(

@@ -26,7 +26,9 @@ _HEAR = 3.0  # seconds for a visitor to say who it is; others wait meanwhile
 _POLL = 0.25  # seconds between two tries, or looks for signals
 
 
-def meet(cluster: Cluster, facts: Mapping[str, object], folder: Path, timeout: float) -> None:
+def meet(
+    cluster: Cluster, facts: Mapping[str, object], folder: Path, timeout: float
+) -> dict[int, socket.socket]:
     """Return when all workers of a cluster have met and agree.
 
     Args:
@@ -35,16 +37,17 @@ def meet(cluster: Cluster, facts: Mapping[str, object], folder: Path, timeout: f
         folder: a folder that all must see; it is there.
         timeout: seconds to wait for the others.
 
+    Returns:
+        {number of a worker: connection}: the chief's to all others, their one to the chief.
+
     Raises:
         UserError: a worker is missing, an address is taken, or they do not agree; one line, the
             same for all that could be reached.
     """
     facts = json.loads(json.dumps(facts))
     deadline = time.monotonic() + timeout
-    if cluster.is_chief:
-        _host(cluster, facts, folder, deadline, timeout)
-    else:
-        _join(cluster, facts, folder, deadline, timeout)
+    part = _host if cluster.is_chief else _join
+    return part(cluster, facts, folder, deadline, timeout)
 
 
 def _host(cluster, facts, folder, deadline, timeout):
@@ -87,6 +90,7 @@ def _host(cluster, facts, folder, deadline, timeout):
                     _send(connection, {"error": wrong})
         if wrong is not None:
             raise UserError(wrong)
+        return {index: connection.dup() for index, connection in guests.items()}
 
 
 def _guest(connection, deadline):
@@ -147,8 +151,9 @@ def _join(cluster, facts, folder, deadline, timeout):
                 answer = _receive(connection, time.monotonic() + timeout + 2 * _SEE)
         except _NO_MESSAGE:
             raise UserError(f"worker 0 at {chief} has gone while the workers met") from None
-    if answer["error"] is not None:
-        raise UserError(answer["error"])
+        if answer["error"] is not None:
+            raise UserError(answer["error"])
+        return {0: connection.dup()}
 
 
 def _difference(facts, index, other, guests):
@@ -231,7 +236,8 @@ def _receive(connection, deadline):
         signals.check()
         connection.settimeout(_POLL)
         try:
-            part = connection.recv(2**16)
+            part = connection.recv(2**16, socket.MSG_PEEK)
+            part = connection.recv(part.find(b"\n") + 1 or len(part))  # not what follows
         except TimeoutError:
             if time.monotonic() >= deadline:
                 raise

@@ -7,6 +7,7 @@ from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.chain import ChainOptions
+from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
 
@@ -16,6 +17,7 @@ Export a run's sampler as a SavedModel, which TensorFlow Serving runs:
 
   ncsn export --workdir=runs/cifar10                       with the run's own chain
   ncsn export --workdir=runs/cifar10 --num_steps_each=20   with fewer steps a level
+  ncsn export --checkpoint=best                            of the best checkpoint, or a step's
   ncsn export --conditional                                also inpaint, colorize and their like
 
 Versions are numbered: each export is a new folder in <workdir>/export."""
@@ -26,6 +28,7 @@ class ExportOptions(ChainOptions):
     """The flags of `ncsn export`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
+    checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     max_steps_each: int = option(
         0,

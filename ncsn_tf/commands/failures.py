@@ -11,7 +11,7 @@ from ncsn_tf.errors import UserError, original
 LOWER = {
     "train": ("batch_size", "training_tile", "features", "image_size", "sampling_tile"),
     "sample": ("batch_size", "num_samples", "sampling_tile"),
-    "evaluate": ("batch_size", "num_images", "num_probes"),
+    "evaluate": ("batch_size", "num_images", "num_probes", "pairs"),
     "merge": (),
     "export": ("max_steps_each", "sampling_tile"),
     "schedule": ("num_images", "image_size"),
@@ -34,7 +34,7 @@ def explanation(error: Exception, command: str) -> str | None:
 
     Example:
         >>> explanation(MemoryError(), "evaluate")
-        'not enough memory: lower --batch_size, --num_images or --num_probes'
+        'not enough memory: lower --batch_size, --num_images, --num_probes or --pairs'
         >>> explanation(PermissionError(13, "Permission denied", "a.png"), "sample")
         'a.png: Permission denied'
         >>> explanation(ValueError("a mistake of the program"), "sample") is None
@@ -43,8 +43,7 @@ def explanation(error: Exception, command: str) -> str | None:
     error = original(error)
     if isinstance(error, UserError):
         return str(error)
-    # TensorFlow's own, by name: a command may have ended before it was imported.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if _is_of_memory(error):
         flags = [f"--{name}" for name in LOWER.get(command, ())]
         listed = " or ".join([", ".join(flags[:-1]), flags[-1]][len(flags) == 1 :]) if flags else ""
         recompute = ", or give --recompute" if command == "train" else ""
@@ -53,6 +52,15 @@ def explanation(error: Exception, command: str) -> str | None:
         name = error.filename
         return f"{name if isinstance(name, str) else repr(name)}: {error.strerror}"
     return None
+
+
+def _is_of_memory(error):
+    """Whether memory was short: of TensorFlow's errors by name and words, since a command may have
+    ended before it was imported. Libraries of a device tell it through other errors of its."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    words = str(error).lower().replace("_", " ")
+    return type(error).__module__.startswith("tensorflow.") and "out of memory" in words
 
 
 def command_of(main: Callable, argv: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.data.images import PICTURES
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import require_ending, user_path
+from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
 
@@ -27,6 +28,7 @@ class NeighborOptions:
     """The flags of `ncsn neighbors`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
+    checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     samples: str = option(
         "", "an .npz of ncsn sample; empty draws samples now", "source", path=True

@@ -4,6 +4,7 @@ import dataclasses
 
 from ncsn_tf.backend.choices import SPACES
 from ncsn_tf.commands.start import start_tensorflow
+from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option
 
@@ -21,6 +22,7 @@ class ReportOptions:
     """The flags of `ncsn report`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
+    checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     data_dir: str = option(
         "", "where the data are; empty is the run's --data_dir", "source", path=True

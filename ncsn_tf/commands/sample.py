@@ -14,6 +14,7 @@ from ncsn_tf.generation.shards import Shard, check_folder, write_shard
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.serving.transport import Address
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
+from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
 
@@ -21,6 +22,7 @@ SUMMARY = """\
 Draw images from a trained network, each from its own seed:
 
   ncsn sample                            from the newest run's newest checkpoint
+  ncsn sample --checkpoint=best          from the one that training kept as the best, or a step's
   ncsn sample --saved_model              from the newest run's export (made if there is none)
   ncsn sample --saved_model=DIR          from any exported sampler
   ncsn sample --server=host:8500         from TensorFlow Serving, over gRPC
@@ -42,7 +44,11 @@ _NEWEST = "newest"
 _NUM_SAMPLES = 25
 _DEFAULT_OUT = {"grid": "samples.png", "png": "samples", "npz": "samples.npz"}
 _OF_REQUESTS = ("step_lr", "num_steps_each")  # what an export takes with each request
-_FIXED_IN_EXPORTS = (*(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS), "average")
+_FIXED_IN_EXPORTS = (
+    *(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS),
+    "checkpoint",
+    "average",
+)
 _ONLY_CHECKPOINTS = (*MODES, "classifier", "movie")
 _NOT_FOR_SERVERS = (
     *_FIXED_IN_EXPORTS,
@@ -67,6 +73,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
     server: str = option(
         "", "draw from TensorFlow Serving: host:port (gRPC), http://host:port (REST)", "source"
     )
+    checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     num_samples: int | None = option(
         None,
@@ -196,7 +203,7 @@ def main(argv: list[str]) -> None:
         else:
             with strategy.scope():
                 origin = open_checkpoint(
-                    **_values(options, ("workdir", "average", "batch_size")),
+                    **_values(options, ("workdir", "checkpoint", "average", "batch_size")),
                     chain=_values(options, CHAIN_SETTINGS),
                     condition=options.condition(options.seed, options.count(), options.denoise),
                     keep_frames=bool(options.movie),

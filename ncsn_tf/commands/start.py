@@ -5,16 +5,14 @@ It is imported in these functions only: the command line is read before.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
-import signal
-import threading
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import ncsn_tf
+from ncsn_tf.backend import outcomes
 from ncsn_tf.backend.cluster import VARIABLE, Cluster, silence, this_cluster
+from ncsn_tf.backend.deadline import at_most
 from ncsn_tf.backend.meeting import meet
 from ncsn_tf.backend.quiet import quietly
 from ncsn_tf.errors import RestartError, UserError
@@ -23,7 +21,12 @@ from ncsn_tf.settings.config import Config
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_PLACES = ("workdir", "data_dir", "cache_dir")  # which may have other names on other machines
+_PLACES = (
+    "workdir",
+    "data_dir",
+    "cache_dir",
+    "inception",
+)  # which may have other names on other machines
 
 
 def start_for_training(config: Config) -> tf.distribute.Strategy:
@@ -44,7 +47,8 @@ def start_for_training(config: Config) -> tf.distribute.Strategy:
     here = config.num_virtual_devices or 1
     replicas = here if cluster is None else here * len(cluster.addresses)
     share = config.batch_size // replicas or 1
-    tile = training_tile(share, config.features, True, config.training_tile, config.jit_compile)
+    jit_compile = config.settled().jit_compile
+    tile = training_tile(share, config.features, True, config.training_tile, jit_compile)
     parts = here * min(PARALLEL_TILES, share // tile)
     if cluster is not None:
         return start_worker(cluster, config, parts)
@@ -59,48 +63,27 @@ def start_worker(
         config.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{config.run_dir} cannot be written: {error.strerror}") from None
-    settings = config.to_dict()
-    for name in _PLACES:
-        del settings[name]
-    facts = {"addresses": cluster.addresses, "version": ncsn_tf.__version__, **settings}
-    meet(cluster, facts, config.run_dir, config.cluster_timeout)
+    facts = what_all_want(cluster, config)
+    connections = meet(cluster, facts, config.run_dir, config.cluster_timeout)
+    outcomes.keep(cluster.index, connections)
     os.environ[VARIABLE] = cluster.to_tf_config()
     with quietly():
         from ncsn_tf.backend import devices
 
-    with _at_most(config.cluster_timeout, f"worker {cluster.index}"):
+    seconds = config.cluster_timeout
+    line = f"error: worker {cluster.index} waited {seconds:.0f} s for TensorFlow of the others"
+    with at_most(seconds, f"{line}: start all again", RestartError.code):
         return devices.start_worker(
             config.num_virtual_devices, config.deterministic, parallel_parts
         )
 
 
-@contextlib.contextmanager
-def _at_most(seconds: float, name: str) -> Iterator[None]:
-    """End the process if the body takes longer: TensorFlow waits without end for a worker that has
-    met the others and then gone."""
-    stderr = os.dup(2)  # file descriptor 2 is elsewhere while TensorFlow starts
-    line = f"error: {name} waited {seconds:.0f} s for TensorFlow of the others: start all again\n"
-
-    def end():
-        with contextlib.suppress(OSError):
-            os.write(stderr, line.encode())
-        os._exit(RestartError.code)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    # Should a call of TensorFlow keep Python's threads from running, the kernel ends the process.
-    is_free = signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
-    if is_free:
-        signal.setitimer(signal.ITIMER_REAL, seconds + 10)
-    try:
-        yield
-    finally:
-        if is_free:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        timer.cancel()
-        timer.join()
-        os.close(stderr)
+def what_all_want(cluster: Cluster, config: Config) -> dict[str, object]:
+    """What must be the same for all workers, by name: see `meet`."""
+    settings = config.to_dict()
+    for name in _PLACES:
+        del settings[name]
+    return {"addresses": cluster.addresses, "version": ncsn_tf.__version__, **settings}
 
 
 def start_for_sampling(num_images: int, num_virtual_devices: int = 0) -> tf.distribute.Strategy:

@@ -9,21 +9,18 @@ An example that cannot be decoded has its place too, which depends on nothing bu
 in training the next one that can be decoded stands in for it, and finite passes go without it.
 """
 
-import atexit
-import threading
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend import random
+from ncsn_tf.data.reading import reading
 from ncsn_tf.data.source import ArrayImages, Source
 from ncsn_tf.errors import keeping
 
 _EVALUATION_SEED = 0
 _READ_BATCH = 256
-_QUIET, _LONGEST_END = 0.05, 3.0  # seconds at the end of the process
 # With index_shuffle's 4 rounds neighbouring epochs have nearly the same order (their correlation
 # is 0.9 at N = 60,000).
 _SHUFFLE_ROUNDS = 16
@@ -213,6 +210,8 @@ def readable_places(source: Source, num_images: int) -> np.ndarray:
 
 def _mapped(steps, batch):
     """The batch of each step, made in parallel and ahead of use, in order."""
+    # Its Python needs no conversion by AutoGraph, which costs most of a second.
+    batch = tf.autograph.experimental.do_not_convert(batch)
     batches = steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -231,13 +230,11 @@ def _loader(source, skip=False):
 
     @keeping
     def read(places):
-        if not _Reading.begin():
-            return places, np.zeros([len(places), *source.image_shape], np.uint8)
-        try:
+        with reading() as goes_on:
+            if not goes_on:
+                return places, np.zeros([len(places), *source.image_shape], np.uint8)
             found = places[images.readable(places)] if skip else images.standing_in(places)
             return found, images.pixels(found)
-        finally:
-            _Reading.end()
 
     def load(indices):
         # Not stateful, or tf.data would make one batch at a time under --deterministic.
@@ -248,45 +245,6 @@ def _loader(source, skip=False):
         return found, images
 
     return load
-
-
-class _Reading:
-    """Who reads images in Python at the moment.
-
-    tf.data's threads prepare batches until the process ends. One that is in Python when Python ends
-    is never heard of again, and TensorFlow would wait for it for ever: so it is awaited before, and
-    what comes then is not read any more.
-    """
-
-    lock = threading.Lock()
-    running = calls = 0
-    has_ended = False
-
-    @classmethod
-    def begin(cls):
-        """Whether there is still something to read for."""
-        with cls.lock:
-            cls.calls += 1
-            cls.running += not cls.has_ended
-            return not cls.has_ended
-
-    @classmethod
-    def end(cls):
-        with cls.lock:
-            cls.running -= 1
-
-    @classmethod
-    def finish(cls):
-        """Wait until no more is asked for: what is made ahead is made."""
-        cls.has_ended = True
-        end, before = time.monotonic() + _LONGEST_END, None
-        while time.monotonic() < end and (cls.running or cls.calls != before):
-            before = cls.calls
-            if before:
-                time.sleep(_QUIET)
-
-
-atexit.register(_Reading.finish)
 
 
 def _evaluation_indices(source, batch_size, num_batches):

@@ -130,7 +130,10 @@ def classes_by_folder(names: Sequence[str]) -> list[str]:
         >>> classes_by_folder(["pets/cats/a.png", "pets/dogs/b/c.png"])
         ['cats', 'dogs']
     """
-    parents = [name.rpartition("/")[0] for name in names]
-    shared = len(posixpath.commonpath(parents)) if all(parents) else 0
-    classes = [parent[shared:].lstrip("/").partition("/")[0] for parent in parents]
-    return classes if all(classes) else []
+    # Of each folder once: there may be millions of names.
+    folders = {name.rpartition("/")[0] for name in names}
+    shared = len(posixpath.commonpath(folders)) if all(folders) and folders else 0
+    classes = {folder: folder[shared:].lstrip("/").partition("/")[0] for folder in folders}
+    if not all(classes.values()):
+        return []
+    return [classes[name.rpartition("/")[0]] for name in names]

@@ -8,6 +8,7 @@ import numpy as np
 
 from ncsn_tf.data.decoding import PictureError
 from ncsn_tf.errors import UserError, warn
+from ncsn_tf.files import digest
 
 NAMED = 20  # records that are named; of more, the number is said
 
@@ -71,6 +72,10 @@ class EncodedImages:
         for place in places[~self._is_decoded[places]]:
             self._read(place)
         return self._decoded[places]
+
+    def fingerprint(self) -> str:
+        """Of the records."""
+        return digest(self._records)
 
     def check(self) -> None:
         """Raise a UserError if there is no record that can be decoded; one is looked for."""

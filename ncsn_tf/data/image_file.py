@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.files import digest
 
 try:
     import fcntl
@@ -98,6 +99,14 @@ class FileImages:
                 place = view[index * size : (index + 1) * size]
                 self._read(place, self._offset + row * size)
         return pixels.reshape(len(rows), *self.shape[1:])
+
+    def fingerprint(self) -> str:
+        """Of the file's size and time, and of which rows are images."""
+        status = os.fstat(self._descriptor)
+        parts = [f"{status.st_size} {status.st_mtime_ns} {self._offset}".encode()]
+        for array in (self._rows, self._is_readable):
+            parts.append(b"" if array is None else array.tobytes())
+        return digest(parts)
 
     def _read(self, place, offset):
         """Fill a place in memory with what is in the file from an offset on."""

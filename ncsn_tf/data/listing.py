@@ -155,11 +155,12 @@ class _Search:
                     self.notes.lines.append(f"{folder}: it holds a run, whose pictures are samples")
                     continue
                 with os.scandir(folder) as entries:
-                    inside = [self._take(entry) for entry in sorted(entries, key=_name)]
+                    # One entry at a time: a hundred thousand of them would fill memory.
+                    inside = sorted(filter(None, map(self._take, entries)), key=_name)
             except OSError as error:
                 self.notes.lines.append(f"{folder}: it cannot be read ({error.strerror or error})")
                 continue
-            for entry in filter(None, inside):
+            for entry in inside:
                 (links if entry.is_symlink() else folders).append(entry.path)
 
     def _take(self, entry):

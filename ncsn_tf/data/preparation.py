@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -64,8 +64,7 @@ def fill(
         OSError: the disk is full, or fails.
         signals.Interrupted: an end was asked for. Nothing of it is lost.
     """
-    number, row = shape[0], shape[1] * shape[2] * shape[3]
-    size = max(1, min(_PART_PICTURES, _PART_BYTES // row))
+    number, row, size = shape[0], shape[1] * shape[2] * shape[3], _part_size(shape)
     done = _begin(part, shape, size)
     room = shutil.disk_usage(part).free
     if number * row - os.stat(part / PIXELS).st_blocks * 512 > room:
@@ -104,6 +103,37 @@ def fill(
                 finish(_AHEAD * count)
         finish(0)
     return causes
+
+
+def begin_with(
+    part: Path, final: Path, shape: tuple[int, int, int, int], unreadable: Iterable[int]
+) -> None:
+    """Begin a preparation with the rows of a finished one, so that `fill` has only the rest to do.
+
+    Args:
+        part: the folder of the new one; what it has already is kept if there is something.
+        final: the folder of the finished one. Its file becomes that of both, and the rows that are
+            written are such as hold no image.
+        shape: (N, H, W, C) of all.
+        unreadable: places whose rows hold no image: those, and their neighbours, are left to do.
+    """
+    if (part / JOURNAL).exists():
+        return
+    (part / PIXELS).unlink(missing_ok=True)
+    try:
+        os.link(final / PIXELS, part / PIXELS)
+    except OSError:  # a file system without such links
+        shutil.copyfile(final / PIXELS, part / PIXELS)
+    number, size = shape[0], _part_size(shape)
+    left = {place // size for place in unreadable}
+    whole = [start for start in range(0, number, size) if start // size not in left]
+    lines = [json.dumps([start, min(start + size, number), []]) + "\n" for start in whole]
+    (part / JOURNAL).write_text("".join(lines), encoding="utf-8")
+
+
+def _part_size(shape):
+    """Pictures of a part."""
+    return max(1, min(_PART_PICTURES, _PART_BYTES // (shape[1] * shape[2] * shape[3])))
 
 
 def _begin(part, shape, size):

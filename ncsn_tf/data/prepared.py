@@ -157,12 +157,13 @@ def prepare(
     final, shape, is_made = place / whole, (pictures.number, *image_shape), False
     with cache.errors_in_one_line(place, shape):
         while True:
-            stamp = cache.stamp(final)
+            stamp, before = cache.stamp(final), None
             found = cache.find(final, about)
             if found is not None:
                 unreadable, labels = found
                 if is_made or not _can_be_read_now(final, unreadable, pictures.collection):
                     return Prepared(final / cache.PIXELS, unreadable, labels)
+                before = unreadable
             elif is_made:
                 raise UserError(f"{final} was written and cannot be read: is the disk at work?")
             with claims.claimed(final) as part:
@@ -171,6 +172,8 @@ def prepare(
                 if cache.stamp(final) != stamp:  # another one was faster, between look and claim
                     shutil.rmtree(part, ignore_errors=True)
                     continue
+                if before is not None:
+                    preparation.begin_with(part, final, shape, before)
                 _make(part, final, pictures, about, stamp)
                 claims.remove_others(final, start)
                 is_made = True
@@ -226,7 +229,7 @@ def _can_be_read_now(final, unreadable, collection):
     for place in list(unreadable)[:_TRIED_AGAIN]:
         with contextlib.suppress(PictureError):
             collection.read(place)
-            warn(f"{collection.title(place)} can be read now: {final} is prepared anew")
+            warn(f"{collection.title(place)} can be read now: {final} is completed")
             return True
     return False
 

@@ -10,6 +10,10 @@ import tensorflow as tf
 from ncsn_tf.backend.sizes import ImageSize, sides
 from ncsn_tf.data.crops import centred_box
 from ncsn_tf.data.images import to_uint8
+from ncsn_tf.files import digest
+
+_PART = 1024  # images at a time
+_LOOKED_AT = 256  # images whose pixels are in a fingerprint, whatever else is
 
 
 class Images(Protocol):
@@ -38,6 +42,10 @@ class Images(Protocol):
         """The images at places, int64 [n], which can be read: uint8 [n, H, W, C]."""
         ...
 
+    def fingerprint(self) -> str:
+        """Another one whenever one of the images may be another."""
+        ...
+
 
 class ArrayImages:
     """Images in memory.
@@ -64,6 +72,10 @@ class ArrayImages:
     def pixels(self, places: np.ndarray) -> np.ndarray:
         return self.array[places]
 
+    def fingerprint(self) -> str:
+        parts = (self.array[start : start + _PART] for start in range(0, len(self.array), _PART))
+        return digest(np.ascontiguousarray(part).data for part in parts)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
@@ -88,6 +100,24 @@ class Source:
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C)."""
         return tuple(self.images.shape[1:])
+
+    def fingerprint(self) -> str:
+        """16 digits: others whenever one of the images, their order or their labels may be others.
+
+        For the names of what is computed of the images and kept. Images that are not in memory are
+        not all read for it: that of a file is its size and time, and a few hundred of its images.
+
+        Example:
+            >>> first, second = (from_arrays(np.full([3, 8, 8], value)) for value in (0.0, 1.0))
+            >>> first.fingerprint() == second.fingerprint(), len(first.fingerprint())
+            (False, 16)
+        """
+        places = np.linspace(0, self.num_examples - 1, min(self.num_examples, _LOOKED_AT))
+        places = places.astype(np.int64)
+        places = places[self.images.readable(places)]
+        labels = b"" if self.labels is None else self.labels.tobytes()
+        start = f"{list(self.images.shape)} {self.images.fingerprint()}"
+        return digest([start.encode(), self.images.pixels(places).tobytes(), labels])
 
 
 def from_arrays(

@@ -5,8 +5,11 @@
     neighbors   the training images nearest to samples
     samples     the samples that are looked at: drawn now, or from a file
     report/     a page on a run
+    features/   the networks whose features figures of quality compare
+    quality/    figures of quality of samples: FID and the like
+    tuning/     figures that choose a checkpoint, or settings of a chain
     metrics/    Frechet and kernel distance, Inception Score, precision and recall, of arrays
 
-Imports training and everything below it, not serving or toy; generation and commands may import
+Imports training and everything below it, not generation, serving or toy; commands may import
 it.
 """

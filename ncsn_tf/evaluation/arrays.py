@@ -10,6 +10,7 @@ from ncsn_tf.data.source import from_arrays
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.evaluation.measure import measure_bits_per_dim, measure_test_loss
 from ncsn_tf.evaluation.record import Record
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.training.checkpoints import open_run
 
 
@@ -18,17 +19,19 @@ def evaluate(
     workdir: str | os.PathLike = "",
     *,
     bits_per_dim: bool = True,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     num_probes: int = 1,
     ode_tolerance: float = 1e-4,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Measure the newest checkpoint of a run on images.
+    """Measure a run's network on images.
 
     Args:
         images: [N, H, W] or [N, H, W, C] of the run's size; uint8, or float in [0, 1].
         workdir: the run's folder; "" is the newest in runs/.
         bits_per_dim: whether to measure the likelihood beside the loss; it takes the longer time.
+        checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
         num_probes, ode_tolerance, seed: of the likelihood, see `measure_bits_per_dim`.
 
@@ -47,7 +50,7 @@ def evaluate(
         True
     """
     source = from_arrays(images)
-    run = open_run(workdir, average)
+    run = open_run(workdir, average, checkpoint)
     if source.image_shape != run.config.image_shape:
         raise ConfigError(
             f"the images have the shape {source.image_shape}, those of {run.run_dir} "

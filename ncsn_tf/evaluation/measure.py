@@ -18,6 +18,7 @@ from ncsn_tf.data.batches import Source, load_pixels
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.record import Record, sentence
 from ncsn_tf.files import hold, user_path
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.hooks import TestLoss
@@ -32,6 +33,7 @@ def evaluate_run(
     *,
     bits_per_dim: bool = False,
     test_loss: bool = False,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     split: str = "test",
     num_images: int = 0,
@@ -46,12 +48,13 @@ def evaluate_run(
     out: str | os.PathLike = "",
     say: Callable[[str], object] = print,
 ) -> dict:
-    """Measure a run's newest checkpoint, say it, and write the likelihoods.
+    """Measure a run's network, say it, and write the likelihoods.
 
     Args:
         workdir: the run's folder; empty is the newest in runs/.
         bits_per_dim: measure the likelihood.
         test_loss: measure the loss that the network was trained with.
+        checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
         split: "test" or "train", of the run's data set.
         num_images: the first of a fixed shuffled order; 0 is all of them.
@@ -73,11 +76,11 @@ def evaluate_run(
         UserError: no run, no checkpoint, no data, a likelihood that is not finite, or a place that
             cannot be written.
     """
-    run = open_run(workdir, average)
+    run = open_run(workdir, average, checkpoint)
     network, config = run.network, run.config
     if bits_per_dim:
         _check_likelihood(config, divergence)
-    say(f"Evaluating {run.run_dir}, {run.weights} of step {run.step}")
+    say(f"Evaluating {run.run_dir}, {run.origin}")
     config = with_places(config, data_dir, cache_dir)
     source = run_source(config, split)
     num_images = min(num_images or source.num_examples, source.num_examples)

@@ -18,6 +18,7 @@ from ncsn_tf.data.batches import Source, images_at, ordered_batches
 from ncsn_tf.evaluation.samples import draw_samples, read_samples
 from ncsn_tf.files import check_place, require_ending, save_arrays, user_path
 from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.run_data import run_source, with_places
@@ -31,6 +32,7 @@ _GAP = 3  # pixels of white between samples and neighbours
 def find_neighbors(
     workdir: str | os.PathLike = "",
     *,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     samples: str | os.PathLike = "",
     data_dir: str = "",
@@ -46,6 +48,7 @@ def find_neighbors(
 
     Args:
         workdir: the run's folder; empty is the newest in runs/.
+        checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
         samples: an .npz of sample.py; empty draws samples now.
         data_dir: where the data are; empty is where the run has them from.
@@ -68,14 +71,14 @@ def find_neighbors(
     for path in (out, out.with_suffix(".npz")):
         check_place(path)
     require_ending(out, images.PICTURES)
-    run = open_run(workdir, average)
+    run = open_run(workdir, average, checkpoint)
     network, config = run.network, run.config
     config = with_places(config, data_dir, cache_dir)
     if samples:
         pixels = read_samples(samples, config.image_shape)[:num_samples]
         say(f"{len(pixels)} samples from {samples}")
     else:
-        say(f"Sampling from {run.run_dir}, {run.weights} of step {run.step}")
+        say(f"Sampling from {run.run_dir}, {run.origin}")
         pixels = draw_samples(network, config, seed + np.arange(num_samples))
 
     source = run_source(config, "train")

@@ -15,8 +15,9 @@ from ncsn_tf.files import digest
 from ncsn_tf.generation.conditions import Condition, open_condition
 from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.checkpoints import Run, open_run
 from ncsn_tf.training.run_sampler import sampler_of
 
 MOVIE_IMAGES = 25
@@ -31,16 +32,18 @@ _DECIDING = tuple(
 def open_checkpoint(
     workdir: str | os.PathLike = "",
     *,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     chain: Mapping[str, object] | None = None,
     condition: Mapping[str, object] | None = None,
     batch_size: int = 64,
     keep_frames: bool = False,
 ) -> "Checkpoint":
-    """The origin that draws with a run's newest checkpoint, under the current strategy.
+    """The origin that draws with a checkpoint of a run, under the current strategy.
 
     Args:
         workdir: the run; "" is the newest in runs/.
+        checkpoint: "newest", "best" or a step.
         average: whether to take the averaged weights, where the run has them.
         chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
         condition: for conditional sampling, the arguments of `conditions.open_condition`.
@@ -50,7 +53,7 @@ def open_checkpoint(
         ConfigError: settings that the run's network or sampler cannot have.
         UserError: no run, no checkpoint, or a picture or classifier that cannot be used.
     """
-    run = open_run(workdir, average)
+    run = open_run(workdir, average, checkpoint)
     config = change_chain(run.config, **(chain or {}))
     given = dict(condition or {})
     condition = open_condition(config, **given)
@@ -58,24 +61,34 @@ def open_checkpoint(
         sampler = sampler_of(run.network, config)
     else:
         sampler = sampler_of(condition.score_fn(run.network), config, condition.chain)
-    print(f"Sampling from {run.run_dir}, {run.weights} of step {run.step}")
+    print(f"Sampling from {run.run_dir}, {run.origin}")
     if sampler.num_evaluations is not None:
         print(f"{sampler.num_evaluations} network evaluations an image")
 
     def about():
         """See `Origin`; of conditions only a class, by its classifier's file."""
-        settings = {name: getattr(config, name) for name in _DECIDING}
-        weights = digest(array.tobytes() for array in run.network.get_weights())
         guided = {}
         if given.get("classifier"):
             content = Path(given["classifier"]).read_bytes()
             guided = {name: given[name] for name in ("label", "classifier_scale")}
             guided["classifier"] = digest([content])
-        return {"weights": weights, "step": run.step, **settings, **guided}
+        return {**about_run(run, config), **guided}
 
     return Checkpoint(
         sampler, condition, batch_size=batch_size, keep_frames=keep_frames, about=about
     )
+
+
+def about_run(run: Run, config: Config) -> dict[str, object]:
+    """What decides the images of a run's checkpoint besides their seeds, as JSON can hold it.
+
+    Args:
+        run: the run that was opened.
+        config: its `Config`, with the chain's settings.
+    """
+    settings = {name: getattr(config, name) for name in _DECIDING}
+    weights = digest(array.tobytes() for array in run.network.get_weights())
+    return {"weights": weights, "step": run.step, **settings}
 
 
 class Checkpoint:

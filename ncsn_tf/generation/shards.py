@@ -123,6 +123,7 @@ def write_shard(
     *,
     folder: str | os.PathLike,
     block: int,
+    is_open: bool = False,
 ) -> list[Path]:
     """Draw a shard's part of the images of `count` seeds, a file for each block of them.
 
@@ -132,6 +133,8 @@ def write_shard(
         first_seed, count: the seeds of all shards together.
         folder: where the files go, `seeds-A-B.npz` with `images`, uint8 [N, H, W, C], and `seeds`.
         block: images in a file.
+        is_open: whether more images may be drawn into the folder later, of other seeds: the files
+            then do not say how many there are in all.
 
     Returns:
         the shard's files, with those that were there before.
@@ -141,7 +144,8 @@ def write_shard(
             with other settings. Files that were written stay.
     """
     blocks = shard.part(blocks_of(first_seed, count, block))
-    writer = _BlockWriter(folder, blocks, (first_seed, count), {**origin.about(), "block": block})
+    whole = None if is_open else (first_seed, count)
+    writer = _BlockWriter(folder, blocks, whole, {**origin.about(), "block": block})
     if len(writer.missing):
         draw_into(writer, origin, writer.missing)
     return [writer.path(block) for block in blocks]
@@ -173,7 +177,7 @@ class _BlockWriter:
     Args:
         folder: where they go.
         blocks: the shard's blocks.
-        whole: (first seed, number of images) of all shards together.
+        whole: (first seed, number of images) of all shards together; None if more may follow.
         about: what decides the images besides their seeds, as JSON can hold it.
 
     Attributes:
@@ -187,7 +191,7 @@ class _BlockWriter:
         self,
         folder: str | os.PathLike,
         blocks: Sequence[range],
-        whole: tuple[int, int],
+        whole: tuple[int, int] | None,
         about: Mapping[str, object],
     ):
         self._folder = Path(folder)
@@ -233,7 +237,11 @@ class _BlockWriter:
     def _check(self, path):
         other = _read(path)
         if other.about != self._about:
-            raise UserError(f"{path} {_difference(self._about, other.about)}: name another --out")
+            mine, others = (json.loads(about) for about in (self._about, other.about))
+            instead = "name another --out"
+            if "step" in others and mine.get("step") != others["step"]:
+                instead += f", or draw with --checkpoint={others['step']}"
+            raise UserError(f"{path} {_difference(self._about, other.about)}: {instead}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,7 +274,7 @@ def _is_about(text):
     """Whether a line says how a block was drawn: see `_text`."""
     try:
         seeds = json.loads(text)["seeds"]
-        return len(seeds) == 2 and all(type(number) is int for number in seeds)
+        return seeds is None or len(seeds) == 2 and all(type(number) is int for number in seeds)
     except (TypeError, ValueError, KeyError, RecursionError):
         return False
 
@@ -296,7 +304,9 @@ def read_blocks(folder: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
             )
         if other.images.shape[1:] != first.images.shape[1:]:
             raise UserError(f"{other.path} holds images of another size than {first.path}")
-    start, count = json.loads(first.about)["seeds"]
+    # Of a collection that may grow, what is there is all.
+    there = int(first.seeds[0]), sum(len(block.seeds) for block in blocks)
+    start, count = json.loads(first.about)["seeds"] or there
     for seeds, path in [(block.seeds, block.path) for block in blocks]:
         if seeds[0] > start:
             raise _missing(folder, start, seeds[0])
@@ -319,7 +329,8 @@ def _missing(folder, start, stop):
 
 def _text(about, whole):
     """What decides the images, as one line of JSON."""
-    return json.dumps({"seeds": [int(number) for number in whole], **about}, sort_keys=True)
+    seeds = None if whole is None else [int(number) for number in whole]
+    return json.dumps({"seeds": seeds, **about}, sort_keys=True)
 
 
 def _difference(mine, other):

@@ -4,8 +4,12 @@
 * `layers`: convolution and instance normalisation++
 * `blocks`, `refinement`: the blocks on the way down and back up
 * `networks`: NCSN and NCSNv2
+* `group_norm`, `resampling`, `embeddings`, `attention`, `resnet_blocks`: the third generation's
+  layers
+* `unet_steps`: what its networks do, as a table
+* `ncsnpp`, `ddpm`: NCSN++ and DDPM++, and DDPM
 * `noisy_classifier`: the classifier of noisy images
-* `reference_weights`: the weights of the reference programs
+* `reference_weights`, `reference_places`: the weights of the reference programs
 
 Imports `backend` alone, neither data nor samplers; what trains, samples and serves imports it.
 """

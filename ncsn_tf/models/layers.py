@@ -44,7 +44,7 @@ class Convolution(keras.layers.Layer):
     """Square convolution, stride 1, zero padding that keeps the image's size; mean pool on demand.
 
     Kernel and bias start from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default, fan_in =
-    size^2 * inputs.
+    size^2 * inputs; with `scale` the kernel starts as `variance_scaling` says, the bias from 0.
 
     Args:
         filters: channels of the result.
@@ -53,6 +53,10 @@ class Convolution(keras.layers.Layer):
         use_bias: whether a bias is added.
         pool: whether the mean of each 2 x 2 block of the result is taken. Both are then computed as
             one (`functional.pooled_kernel`), for less than half the work.
+        scale: of the kernel's initial variance; None for PyTorch's default.
+
+    When called, `gain` multiplies the result (by way of kernel and bias, which are smaller), and
+    without `add_bias` the bias is left to the caller.
 
     Shapes: [B, H, W, inputs] -> [B, H, W, filters]; with `pool`, [B, H/2, W/2, filters], H and W
     even.
@@ -73,6 +77,7 @@ class Convolution(keras.layers.Layer):
         dilation: int = 1,
         use_bias: bool = True,
         pool: bool = False,
+        scale: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,14 +90,20 @@ class Convolution(keras.layers.Layer):
         self.dilation = dilation
         self.use_bias = use_bias
         self.pool = pool
+        self.scale = scale
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         inputs = input_shape[-1]
         bound = 1.0 / math.sqrt(self.size**2 * inputs)
+
+        def uniform():  # a new one each time: what one and the same draws twice is the same
+            return keras.initializers.RandomUniform(-bound, bound)
+
+        is_plain = self.scale is None
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.size, self.size, inputs, self.filters),
-            initializer=keras.initializers.RandomUniform(-bound, bound),
+            initializer=uniform() if is_plain else variance_scaling(self.scale),
             **KEEP_FLOAT32,
         )
         self.bias = None
@@ -100,20 +111,28 @@ class Convolution(keras.layers.Layer):
             self.bias = self.add_weight(
                 name="bias",
                 shape=(self.filters,),
-                initializer=keras.initializers.RandomUniform(-bound, bound),
+                initializer=uniform() if is_plain else "zeros",
+                **KEEP_FLOAT32,
             )
         self.built = True
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        kernel, stride = tf.convert_to_tensor(self.kernel), 1
+    def call(self, x: tf.Tensor, gain: float = 1.0, add_bias: bool = True) -> tf.Tensor:
+        kernel = tf.convert_to_tensor(self.kernel)
+        y = self.product(x, kernel if gain == 1.0 else kernel * gain)
+        if self.bias is None or not add_bias:
+            return y
+        bias = self.bias if gain == 1.0 else self.bias * gain
+        return tf.nn.bias_add(y, tf.cast(bias, self.compute_dtype))
+
+    def product(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """The result without bias, for the float32 kernel."""
+        stride = 1
         if self.pool:
             kernel, stride = functional.pooled_kernel(kernel), 2
         kernel = tf.cast(kernel, self.compute_dtype)
         if self.dilation == 1 or has_dilated_gradients():
-            y = tf.nn.conv2d(x, kernel, stride, "SAME", dilations=self.dilation)
-        else:
-            y = functional.dilated_convolution(x, kernel, self.dilation)
-        return y if self.bias is None else tf.nn.bias_add(y, tf.cast(self.bias, self.compute_dtype))
+            return tf.nn.conv2d(x, kernel, stride, "SAME", dilations=self.dilation)
+        return functional.dilated_convolution(x, kernel, self.dilation)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -123,7 +142,22 @@ class Convolution(keras.layers.Layer):
             "dilation": self.dilation,
             "use_bias": self.use_bias,
             "pool": self.pool,
+            "scale": self.scale,
         }
+
+
+def variance_scaling(scale: float) -> keras.initializers.Initializer:
+    """U(-b, b), b^2 = 3 scale / ((fan_in + fan_out) / 2): how the third generation's kernels start.
+
+    The fans of a convolution count the kernel's area. A scale of 0 is 1e-10, as in the released
+    code.
+
+    Example:
+        >>> kernel = variance_scaling(1.0)((3, 3, 8, 16))  # b^2 = 3 / 108
+        >>> bool(0.15 < tf.reduce_max(kernel) < 1 / 6)
+        True
+    """
+    return keras.initializers.VarianceScaling(scale or 1e-10, "fan_avg", "uniform")
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")

@@ -1,4 +1,4 @@
-"""The reference PyTorch programs' parameters: which weight of ours each one is, and its layout."""
+"""The weights of the reference PyTorch programs, brought into our networks."""
 
 from collections.abc import Mapping
 
@@ -6,17 +6,19 @@ import keras
 import numpy as np
 
 from ncsn_tf.backend.compat import raw_variable
+from ncsn_tf.models.ncsnpp import NCSNpp
+from ncsn_tf.models.reference_places import Place, refine_net_places, unet_places
 
 
 def load_reference_weights(network: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     """Give a network the weights of the reference network.
 
     Args:
-        network: an `ncsn_tf.NCSN` or `ncsn_tf.NCSNv2`.
-        arrays: {reference parameter name: array}; kernels [out, in, height, width], normalisation
-            tables [L, 3 C] split as (gamma, alpha, beta) for NCSN, vectors `gamma`, `alpha` and
-            `beta` [C] for NCSNv2; names without the `module.` prefix of a data-parallel model.
-            NCSNv2's noise levels, `sigmas` [L], may be there or not.
+        network: an `ncsn_tf.NCSN`, `NCSNv2`, `NCSNpp` or `DDPM`.
+        arrays: {reference parameter name: array} in PyTorch's layouts; names without the `module.`
+            prefix of a data-parallel model. The noise levels of NCSNv2 and of the third generation,
+            `sigmas` [L], may be there or not, and so may the dense layers that a network without
+            a condition has no use for.
 
     Raises:
         ValueError: naming the first parameter that is missing, is not the network's, or has another
@@ -32,37 +34,32 @@ def load_reference_weights(network: keras.Model, arrays: Mapping[str, np.ndarray
         >>> network.begin_conv.bias.numpy().tolist()
         [0.5, 0.5]
     """
-    arrays = _without_sigmas(network, arrays)
-    targets = _reference_variables(network)
-    for name in targets:
+    arrays = _used(network, arrays)
+    places = _places(network)
+    for name in places:
         if name not in arrays:
             raise ValueError(f"the reference weights have no parameter {name!r}")
     values = {}
     for name, array in arrays.items():
-        if name not in targets:
+        if name not in places:
             raise ValueError(f"the network has no place for the reference parameter {name!r}")
-        value = np.asarray(array)
-        if value.ndim == 4:
-            value = value.transpose(2, 3, 1, 0)
-        variable, third = targets[name]
-        expected = tuple(variable.shape)
-        if third is not None:
-            expected = (expected[1] // 3,)
-        if value.shape != expected:
+        place = places[name]
+        value = place.ours(np.asarray(array))
+        if value.shape != place.shape:
             raise ValueError(
                 f"the reference parameter {name!r} has shape {tuple(np.shape(array))}, which "
-                f"becomes {value.shape}; the network needs {expected}"
+                f"becomes {value.shape}; the network needs {place.shape}"
             )
         if not np.isfinite(value).all():
             raise ValueError(f"the reference parameter {name!r} holds values that are not finite")
-        values.setdefault(id(variable), (variable, {}))[1][third] = value
+        values.setdefault(id(place.variable), (place.variable, {}))[1][place.part] = value
     for variable, parts in values.values():
-        value = parts[None] if None in parts else np.concatenate([parts[i] for i in range(3)])
+        value = np.concatenate([parts[part] for part in range(len(parts))], -1)
         raw_variable(variable).assign(value.reshape(variable.shape))
 
 
 def reference_shapes(network: keras.Model) -> dict[str, tuple[int, ...]]:
-    """{reference parameter name: shape} of an `ncsn_tf.NCSN`, kernels [out, in, height, width].
+    """{reference parameter name: shape} of a network, in PyTorch's layouts and order.
 
     Example:
         >>> from ncsn_tf import NCSN
@@ -70,80 +67,32 @@ def reference_shapes(network: keras.Model) -> dict[str, tuple[int, ...]]:
         >>> shapes["begin_conv.weight"], shapes["normalizer.embed.weight"]
         ((4, 1, 3, 3), (3, 12))
     """
-    shapes = {}
-    for name, (variable, _) in _reference_variables(network).items():
-        shape = tuple(variable.shape)
-        shapes[name] = shape if len(shape) < 4 else (shape[3], shape[2], *shape[:2])
-    return shapes
+    return {name: place.reference_shape for name, place in _places(network).items()}
 
 
-def _without_sigmas(network, arrays):
-    """The parameters alone, once the noise levels among them have been compared."""
-    known = getattr(network, "sigmas", None)
-    if known is None or "sigmas" not in arrays:
-        return arrays
+def _places(network: keras.Model) -> dict[str, Place]:
+    return unet_places(network) if isinstance(network, NCSNpp) else refine_net_places(network)
+
+
+def _used(network, arrays):
+    """The parameters that the network has, once the noise levels among them were compared."""
     arrays = dict(arrays)
-    sigmas = np.asarray(arrays.pop("sigmas"))
-    if sigmas.shape != known.shape or not np.allclose(sigmas, known, rtol=1e-4, atol=0.0):
-        raise ValueError(
-            f"the reference's noise levels, {_range(sigmas)}, are not the network's, "
-            f"{_range(known)}"
-        )
+    known = getattr(network, "sigmas", None)
+    if isinstance(network, NCSNpp):
+        if known is None:
+            arrays.pop("sigmas", None)
+        if not network.conditional:
+            arrays = {name: a for name, a in arrays.items() if ".Dense_0." not in name}
+    if known is not None and "sigmas" in arrays:
+        sigmas = np.asarray(arrays.pop("sigmas"))
+        if sigmas.shape != known.shape or not np.allclose(sigmas, known, rtol=1e-4, atol=0.0):
+            raise ValueError(
+                f"the reference's noise levels, {_range(sigmas)}, are not the network's, "
+                f"{_range(known)}"
+            )
     return arrays
 
 
 def _range(sigmas):
     ends = f" from {sigmas[0]:g} to {sigmas[-1]:g}" if sigmas.ndim == 1 and sigmas.size else ""
     return f"{sigmas.size}{ends}"
-
-
-def _reference_variables(network):
-    """{reference name: (the network's weight, which third of its columns or None for all)}."""
-    names = {}
-
-    def convolution(name, layer):
-        names[f"{name}.weight"] = layer.kernel, None
-        if layer.bias is not None:
-            names[f"{name}.bias"] = layer.bias, None
-
-    def norm(name, layer):
-        if layer is None:
-            return
-        if network.RESIDUAL_NORMALIZATION == "conditional":
-            names[f"{name}.embed.weight"] = layer.table, None
-        else:
-            for third, part in enumerate(("gamma", "alpha", "beta")):
-                names[f"{name}.{part}"] = layer.table, third
-
-    def units(name, layer):
-        for index, stage in enumerate(layer.stages):
-            position = f"{name}.{index // 2 + 1}_{index % 2 + 1}"
-            norm(f"{position}_norm", stage.norm)
-            convolution(f"{position}_conv", stage.conv)
-
-    convolution("begin_conv", network.begin_conv)
-    norm("normalizer", network.end_conv.norm)
-    convolution("end_conv", network.end_conv.conv)
-    for block in network.blocks:
-        name = block.name.replace("_", ".")  # res2_0 -> res2.0
-        pooled = ".conv" if block.pools else ""
-        norm(f"{name}.normalize1", block.stage1.norm)
-        convolution(f"{name}.conv1", block.stage1.conv)
-        norm(f"{name}.normalize2", block.stage2.norm)
-        convolution(f"{name}.conv2{pooled}", block.stage2.conv)
-        if block.shortcut is not None:
-            convolution(f"{name}.shortcut{pooled}", block.shortcut)
-    for block in network.refinements:
-        name = block.name
-        for index, adapter in enumerate(block.adapters):
-            units(f"{name}.adapt_convs.{index}", adapter)
-        units(f"{name}.output_convs", block.output_units)
-        chains = {"crp": block.pooling}
-        if block.fusion is not None:
-            chains["msf"] = block.fusion
-        for part, layer in chains.items():
-            for index, layer_norm in enumerate(layer.norms):
-                norm(f"{name}.{part}.norms.{index}", layer_norm)
-            for index, conv in enumerate(layer.convs):
-                convolution(f"{name}.{part}.convs.{index}", conv)
-    return names

@@ -1,6 +1,8 @@
 """Samplers: images from a score function (x, levels) -> score, each image by its own seed.
 
     chain               `Chain`, what all samplers are; `Rows`, what each image brings; `draw`
+    updates             one step of any predictor or corrector, as a function of x, score and noise
+    routes              from noise to images, by a ladder of levels or by any equation
     levels              ladders of noise levels, and the score between the levels of a network
     langevin            annealed Langevin dynamics
     consistent          consistent annealed sampling
@@ -8,6 +10,7 @@
     ode                 a solver of ordinary differential equations
     probability_flow    sampling along the probability flow, by that solver
     conditional         completing images of which a measurement is known; interpolation
+    completion          the same by predictor-corrector sampling, of any equation
     guidance            images of one class, by a classifier
     samplers            the table of samplers by name
     sampler             `Sampler`, a compiled chain that draws in pieces
@@ -17,6 +20,7 @@ Of the package it imports backend and schedule; likelihood, training and all abo
 
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.sampling.chain import Chain, Rows, draw, to_uint8
+from ncsn_tf.sampling.completion import ConditionalPredictorCorrector, set_known
 from ncsn_tf.sampling.conditional import (
     ConditionalLangevin,
     InterpolatingLangevin,
@@ -35,19 +39,23 @@ from ncsn_tf.sampling.langevin import AnnealedLangevin, annealed_langevin
 from ncsn_tf.sampling.levels import at_sigma
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector, predictor_corrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow, probability_flow
+from ncsn_tf.sampling.routes import LadderRoute, SdeRoute, route_of
 from ncsn_tf.sampling.sampler import Sampler
 from ncsn_tf.sampling.samplers import SAMPLERS, make_chain, step_sizes
+from ncsn_tf.sampling.updates import Update, corrector_update, fall_update, predictor_update
 
 __all__ = [
     "SAMPLERS",
     "AnnealedLangevin",
     "Chain",
     "ConditionalLangevin",
+    "ConditionalPredictorCorrector",
     "ConsistentAnnealing",
     "GuidedChain",
     "GuidedScore",
     "InterpolatingLangevin",
     "Known",
+    "LadderRoute",
     "Measurement",
     "Mixture",
     "OfClass",
@@ -55,16 +63,23 @@ __all__ = [
     "ProbabilityFlow",
     "Rows",
     "Sampler",
+    "SdeRoute",
+    "Update",
     "annealed_langevin",
     "at_sigma",
     "consistent_annealing",
     "consistent_step_lr",
     "consistent_step_range",
+    "corrector_update",
     "draw",
+    "fall_update",
     "in_tiles",
     "make_chain",
     "predictor_corrector",
+    "predictor_update",
     "probability_flow",
+    "route_of",
+    "set_known",
     "step_sizes",
     "to_uint8",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend import random
+from ncsn_tf.backend.columns import column
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.schedule import static_sigmas
@@ -182,11 +183,6 @@ def draw(
 def initial_state(seeds: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
     """x_0 ~ U[0, 1): float32 [B, *image_shape]."""
     return random.uniform(seeds, tuple(image_shape), Stream.INITIAL_STATE)
-
-
-def column(values: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """[B] -> [B, 1, ...], to be multiplied with x."""
-    return tf.reshape(values, [-1] + [1] * (x.shape.rank - 1))
 
 
 def to_uint8(images: tf.Tensor) -> tf.Tensor:

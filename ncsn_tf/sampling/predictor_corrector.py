@@ -1,4 +1,4 @@
-"""Predictor-corrector sampling of the variance-exploding SDE."""
+"""Predictor-corrector sampling of a ladder of levels or of any equation."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,15 +8,16 @@ import tensorflow as tf
 from ncsn_tf.backend import random
 from ncsn_tf.backend.choices import CORRECTORS, PREDICTORS
 from ncsn_tf.backend.random import Stream
-from ncsn_tf.sampling.chain import Chain, Rows, column, draw
-from ncsn_tf.sampling.levels import at_sigma, ladder_length, ladder_sigma
+from ncsn_tf.sampling.chain import Chain, Rows, draw
+from ncsn_tf.sampling.routes import Levels, Place, route_of
+from ncsn_tf.sampling.updates import corrector_update, norms
 
 
 def predictor_corrector(
     score_fn: Callable,
     seeds: Sequence[int] | np.ndarray | tf.Tensor,
     image_shape: Sequence[int],
-    sigmas: Sequence[float] | np.ndarray | tf.Tensor,
+    sigmas: Levels,
     num_steps_each: int | tf.Tensor,
     snr: float = 0.16,
     corrector_steps: int = 1,
@@ -29,8 +30,11 @@ def predictor_corrector(
     """Draw images by predictor-corrector sampling: `PredictorCorrector` as a function.
 
     Args:
-        score_fn, seeds, image_shape, sigmas: see `annealed_langevin`.
-        num_steps_each: steps from each level to the next; a number, or int32 [B], one an image.
+        score_fn, seeds, image_shape: see `annealed_langevin`; with an equation the score function
+            is (x, t [B]) -> score.
+        sigmas: falling noise levels, an equation (`ncsn_tf.sde`) or a route, see `routes`.
+        num_steps_each: steps from each level to the next; a number, or int32 [B], one an image. 1
+            with an equation, which has its own number of steps.
         snr, corrector_steps, predictor, corrector: see `PredictorCorrector`.
         denoise, clip, tile: see `Chain` and `draw`.
 
@@ -49,23 +53,31 @@ def predictor_corrector(
 
 
 class PredictorCorrector(Chain):
-    """Predictor-corrector sampler of dx = sqrt(d sigma^2 / dt) dw in reverse time.
+    """Predictor-corrector sampler, in reverse time, of a ladder or of any equation.
 
-    The levels are those of a geometric ladder, with n = `num_steps_each` steps from each to the
-    next: n (L - 1) + 1 points. x_0 ~ N(1/2, sigma_1^2), then for every point k, first M times the
-    corrector
+    At every point of the route, first M times the corrector, Langevin dynamics
 
-        x <- x + e s(x, sigma_k) + sqrt(2 e) z
-        ald         e = 2 (snr sigma_k)^2
+        x <- x + e s(x) + sqrt(2 e) z
+        ald         e = 2 (snr std)^2
         langevin    e = 2 (snr |z| / |s|)^2
+        none        x
 
-    then the predictor, with d = sigma_k^2 - sigma_{k+1}^2:
+    then the predictor, one step of the reverse SDE.
+
+    Of a ladder (`routes.LadderRoute`) the points are those of a geometric one, with n =
+    `num_steps_each` steps from each level to the next: n (L - 1) + 1. x_0 ~ N(1/2, sigma_1^2). With
+    d = sigma_k^2 - sigma_{k+1}^2 the predictor is
 
         reverse (diffusion) x <- x + d s(x, sigma_k) + sqrt(d) z
         ancestral           x <- x + d s(x, sigma_k) + sqrt(d sigma_{k+1}^2 / sigma_k^2) z
+        euler               the first, with d = 2 sigma_k^2 log(sigma_k / sigma_{k+1})
         none                x
 
     The predictor of the last level, which has nowhere to go, is the denoising step, if asked for.
+
+    Of an equation (`routes.SdeRoute`) there are N points; the predictors are those of
+    `updates.predictor_update`, e is multiplied with `SDE.alpha`. `denoise` leaves out the noise of
+    the last one. Corrections with predictor "none" keep theirs.
 
     The step of `langevin` depends on the x and z that it moves, and is long where the score is
     small: however many the steps, the variance of a Gaussian comes out 1.29 times too large for
@@ -77,11 +89,15 @@ class PredictorCorrector(Chain):
     is small.
 
     Args:
-        sigmas, denoise: see `Chain`.
+        sigmas: falling noise levels, an equation (`ncsn_tf.sde`) or a route, see `routes`.
+        denoise: see `Chain`.
         snr: signal-to-noise ratio of the corrector, positive.
         corrector_steps: M.
         predictor: one of `PREDICTORS`.
         corrector: one of `CORRECTORS`.
+
+    Raises:
+        ValueError: another predictor or corrector, or one that the equation does not have.
 
     Source: Song et al. 2021 (arXiv:2011.13456), Algorithms 2, 4 and 5, appendix F and G; `ald` and
     corrector before predictor as in its released code.
@@ -90,89 +106,107 @@ class PredictorCorrector(Chain):
         >>> chain = PredictorCorrector([1.0, 0.3, 0.1], corrector_steps=2)
         >>> chain.num_steps(10), chain.num_evaluations(10)
         (21, 62)
+        >>> from ncsn_tf import sde
+        >>> PredictorCorrector(sde.VP(), predictor="euler", corrector="none").num_evaluations(1)
+        1000
     """
 
     def __init__(
         self,
-        sigmas: Sequence[float] | np.ndarray | tf.Tensor,
+        sigmas: Levels,
         denoise: bool = False,
         snr: float = 0.16,
         corrector_steps: int = 1,
         predictor: str = "reverse",
         corrector: str = "ald",
     ) -> None:
-        super().__init__(sigmas, denoise)
+        self.route = route_of(sigmas)
+        super().__init__(self.route.sigmas, denoise)
         if predictor not in PREDICTORS:
             raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}, not {predictor}")
         if corrector not in CORRECTORS:
             raise ValueError(f"corrector must be one of {', '.join(CORRECTORS)}, not {corrector}")
         self.snr = snr
-        self.corrector_steps = corrector_steps
+        self.corrector_steps = 0 if corrector == "none" else corrector_steps
         self.predictor = predictor
         self.corrector = corrector
+        first = tf.constant([1]), tf.constant(0)
+        if self.corrector_steps:  # what the equation does not have is refused here
+            self.route.place(None, *first).alpha()
+        if predictor != "none":
+            self.route.prediction(predictor, *first)
 
     def num_steps(self, num_steps_each: int | tf.Tensor) -> int | tf.Tensor:
-        return ladder_length(self.num_levels, num_steps_each)
+        return self.route.num_points(num_steps_each)
 
     def start(self, seeds: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
-        return prior(seeds, image_shape, self.sigmas[0])
+        return self.route.start(seeds, image_shape)
 
     def step(
         self, score_fn: Callable, x: tf.Tensor, rows: Rows, index: int | tf.Tensor
     ) -> tf.Tensor:
-        score_fn = at_sigma(score_fn, self.sigmas)
-        sigma, following = (
-            ladder_sigma(self.sigmas, rows.num_steps_each, k) for k in (index, index + 1)
-        )
+        place = self.route.place(score_fn, rows.num_steps_each, index)
+        return self.predict(place, self.correct(place, x, rows, index), rows, index)
+
+    def correct(self, place: Place, x: tf.Tensor, rows: Rows, index: int | tf.Tensor) -> tf.Tensor:
+        """x after the corrections at a place, which is point `index`."""
         if self.corrector_steps == 1:
-            x = self._correct(score_fn, x, rows, sigma, (index, 0))
-        elif self.corrector_steps:
+            return self._correct(place, x, rows, (index, 0))
+        if self.corrector_steps:
             _, x = tf.while_loop(
                 lambda count, _: count < self.corrector_steps,
-                lambda count, x: (
-                    count + 1,
-                    self._correct(score_fn, x, rows, sigma, (index, count)),
-                ),
+                lambda count, x: (count + 1, self._correct(place, x, rows, (index, count))),
                 (0, x),
                 parallel_iterations=1,
             )
+        return x
+
+    def predict(self, place: Place, x: tf.Tensor, rows: Rows, index: int | tf.Tensor) -> tf.Tensor:
+        """x after the prediction at a place, which is point `index`."""
         if self.predictor == "none":
             return x
-        fall = tf.square(sigma) - tf.square(following)  # 0 at the last level
-        return tf.cond(
-            tf.reduce_any(fall > 0.0),
-            lambda: self._predict(score_fn, x, rows, sigma, following, fall, index),
-            lambda: x,
-        )
+        update = self.route.prediction(self.predictor, rows.num_steps_each, index)
 
-    def _correct(self, score_fn, x, rows, sigma, counters):
-        noise = random.normal(rows.seeds, x.shape[1:], Stream.LANGEVIN, counters)
-        score = score_fn(x, sigma)
-        scale = sigma
+        def moved():
+            noise = self.noise(rows, x.shape[1:], Stream.PREDICTOR, (index, 0))
+            return update.move(x, place.score(x), noise)[0]
+
+        if self.route.ends_at_rest:
+            return tf.cond(tf.reduce_any(update.push > 0.0), moved, lambda: x)
+        if self.denoise:
+            is_last = index + 1 >= self.num_steps(1)
+            update = update._replace(spread=tf.where(is_last, 0.0, update.spread))
+        return moved()
+
+    def finish(self, score_fn: Callable, state: tf.Tensor, rows: Rows) -> tf.Tensor:
+        if self.route.ends_at_rest:
+            return super().finish(score_fn, state, rows)
+        return self.images(state)
+
+    def images(self, state: tf.Tensor) -> tf.Tensor:
+        return self.route.images(state)
+
+    def noise(
+        self, rows: Rows, image_shape: Sequence[int], stream: Stream, counters: tuple
+    ) -> tf.Tensor:
+        """z of an update, float32 [B, *image_shape], for counters (index, count)."""
+        return random.normal(rows.seeds, image_shape, stream, counters)
+
+    def norms(self, x: tf.Tensor) -> tf.Tensor:
+        """The norm of each image, float32 [B], by which the corrector `langevin` steps."""
+        return norms(x)
+
+    def _correct(self, place, x, rows, counters):
+        noise = self.noise(rows, x.shape[1:], Stream.LANGEVIN, counters)
+        score = place.score(x)
+        scale = place.std
         if self.corrector == "langevin":
-            scale = norms(noise) / tf.maximum(norms(score), 1e-20)
-        size = 2.0 * tf.square(self.snr * scale)
-        return x + column(size, x) * score - column(-tf.sqrt(2.0 * size), x) * noise
-
-    def _predict(self, score_fn, x, rows, sigma, following, fall, index):
-        variance = fall
-        if self.predictor == "ancestral":
-            variance = fall * tf.square(following / sigma)
-        noise = random.normal(rows.seeds, x.shape[1:], Stream.PREDICTOR, (index, 0))
-        drift = column(fall, x) * score_fn(x, sigma)
-        return x + drift - column(-tf.sqrt(variance), x) * noise
+            scale = self.norms(noise) / tf.maximum(self.norms(score), 1e-20)
+        return corrector_update(self.snr, scale, place.alpha()).move(x, score, noise)[0]
 
     def num_evaluations(self, num_steps_each: int) -> int:
         steps = self.num_steps(num_steps_each)
-        predictions = 0 if self.predictor == "none" else max(steps - 1, 0)
-        return steps * self.corrector_steps + predictions + int(self.denoise)
-
-
-def prior(seeds: tf.Tensor, image_shape: Sequence[int], sigma: float) -> tf.Tensor:
-    """N(1/2, sigma^2), the middle of the images' range under noise: float32 [B, *image_shape]."""
-    return 0.5 + sigma * random.normal(seeds, tuple(image_shape), Stream.INITIAL_STATE)
-
-
-def norms(x: tf.Tensor) -> tf.Tensor:
-    """Euclidean norm of each image: [B]."""
-    return tf.sqrt(tf.reduce_sum(tf.square(x), axis=list(range(1, x.shape.rank))))
+        predictions = 0 if self.predictor == "none" else steps
+        if self.route.ends_at_rest:
+            return steps * self.corrector_steps + max(predictions - 1, 0) + int(self.denoise)
+        return steps * self.corrector_steps + predictions

@@ -22,7 +22,9 @@ from ncsn_tf.sampling.consistent import (
 from ncsn_tf.sampling.langevin import AnnealedLangevin, langevin_step_lr
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow
+from ncsn_tf.sampling.routes import Levels, SdeRoute
 from ncsn_tf.schedule import static_sigmas
+from ncsn_tf.schedule.sde import SDE
 
 
 def _any_step(sigmas, num_steps_each):
@@ -42,6 +44,7 @@ class Kind(NamedTuple):
             a sampler that has no step size.
         step_range: (sigmas [L], num_steps_each) -> (lowest, highest), the open interval of possible
             step sizes.
+        any_equation: whether it draws along any equation, and not only down a ladder of levels.
     """
 
     chain: type[Chain]
@@ -49,19 +52,25 @@ class Kind(NamedTuple):
     needs_two_levels: bool = False
     step_lr: Callable | None = None
     step_range: Callable = _any_step
+    any_equation: bool = False
 
 
 SAMPLERS = {
     "ald": Kind(AnnealedLangevin, step_lr=langevin_step_lr),
     "cas": Kind(ConsistentAnnealing, (), True, consistent_step_lr, consistent_step_range),
-    "pc": Kind(PredictorCorrector, ("snr", "corrector_steps", "predictor", "corrector"), True),
-    "ode": Kind(ProbabilityFlow, ("rtol", "atol", "jumps"), True),
+    "pc": Kind(
+        PredictorCorrector,
+        ("snr", "corrector_steps", "predictor", "corrector"),
+        needs_two_levels=True,
+        any_equation=True,
+    ),
+    "ode": Kind(ProbabilityFlow, ("rtol", "atol", "jumps"), True, any_equation=True),
 }
 
 
 def make_chain(
     sampler: str,
-    sigmas: Sequence[float] | np.ndarray | tf.Tensor,
+    sigmas: Levels,
     *,
     denoise: bool = False,
     num_steps_each: int = 100,
@@ -72,7 +81,7 @@ def make_chain(
 
     Args:
         sampler: name of one in `SAMPLERS`.
-        sigmas, denoise: see `Chain`.
+        sigmas, denoise: see `Chain`; some samplers take an equation or a route as well.
         num_steps_each, step_lr: with which the chain shall draw; they are only checked here. None
             is the default of `step_sizes`, which is always possible.
         **settings: the arguments of the samplers' classes, by name: snr, corrector_steps,
@@ -93,6 +102,11 @@ def make_chain(
     unknown = set(settings).difference(*(other.settings for other in SAMPLERS.values()))
     if unknown:
         raise TypeError(f"no sampler has a setting {min(unknown)}")
+    own = {name: value for name, value in settings.items() if name in kind.settings}
+    if isinstance(sigmas, SDE | SdeRoute):
+        if not kind.any_equation:
+            raise ValueError(f"sampler={sampler} is for noise levels, not for an equation")
+        return kind.chain(sigmas, denoise, **own)
     sigmas = static_sigmas(sigmas)
     if kind.needs_two_levels and len(sigmas) < 2:
         raise ValueError(f"sampler={sampler} needs at least two noise levels")
@@ -102,7 +116,6 @@ def make_chain(
             f"the step size of sampler={sampler} must be between {lowest:.3g} and {highest:.3g} "
             f"with num_steps_each={num_steps_each}, not {step_lr:g}"
         )
-    own = {name: value for name, value in settings.items() if name in kind.settings}
     return kind.chain(sigmas, denoise, **own)
 
 

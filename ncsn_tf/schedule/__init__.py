@@ -2,6 +2,7 @@
 
 * `ladders`: falling standard deviations
 * `techniques`: how to choose them, and the step size, for given images
+* `sde`: the stochastic differential equations behind them, public as `ncsn_tf.sde`
 
 Imports nothing of this package; everything that computes may import it.
 

@@ -18,13 +18,14 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend.compat import raw_variables
-from ncsn_tf.errors import ConfigError
+from ncsn_tf.errors import ConfigError, inform
 from ncsn_tf.serving import assets, contract
 from ncsn_tf.serving.conditional_signatures import conditional_functions
 from ncsn_tf.serving.metadata import METADATA
 from ncsn_tf.serving.signatures import sampler_module
 from ncsn_tf.serving.versions import write_version
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
 from ncsn_tf.training.checkpoints import open_run
@@ -55,16 +56,18 @@ class ConditionalSettings:
 def export_run(
     run_dir: str | os.PathLike,
     *,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     max_steps_each: int = 0,
     conditional: ConditionalSettings | None = None,
     max_batch_size: int = 32,
     **chain: Any,
 ) -> Path:
-    """Export the newest checkpoint of a run as the next version.
+    """Export the sampler of a run as the next version.
 
     Args:
         run_dir: the run's folder.
+        checkpoint: "newest", "best" or a step.
         average: whether to export the averaged weights, where the run has them.
         max_steps_each, conditional, max_batch_size: see `save_sampler`.
         **chain: settings of the chain that replace the run's, see `settings.chain.change_chain`.
@@ -76,7 +79,9 @@ def export_run(
         ConfigError: settings that the export cannot have.
         UserError: no checkpoint, no tensorflow-serving-api, or the place cannot be written.
     """
-    run = open_run(run_dir, average)
+    run = open_run(run_dir, average, checkpoint)
+    if run.arithmetic:
+        inform(f"Exporting {run.run_dir}, {run.origin}")
     return save_sampler(
         run.network,
         change_chain(run.config, **chain),

@@ -17,9 +17,10 @@ from ncsn_tf.sampling.sampler import in_batches
 from ncsn_tf.serving import contract, export
 from ncsn_tf.serving.metadata import read_metadata
 from ncsn_tf.serving.versions import versions
+from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.options import show
 from ncsn_tf.training import checkpoints
-from ncsn_tf.training.run_sampler import chain_of
+from ncsn_tf.training.run_sampler import chain_of, chain_settings
 
 
 def newest_export(workdir: str | os.PathLike = "") -> Path:
@@ -36,6 +37,12 @@ def newest_export(workdir: str | os.PathLike = "") -> Path:
     return _newest_version(folder) or export.export_run(run_dir)
 
 
+def run_of_export(folder: str | os.PathLike) -> Path | None:
+    """The folder of the run that an export, or a folder of versions, lies in; None for others."""
+    parents = Path(os.path.abspath(user_path(folder))).parents
+    return next((place for place in parents[:2] if (place / "config.json").is_file()), None)
+
+
 class Export:
     """Draws with an exported SavedModel, a batch in one call: an `Origin`.
 
@@ -43,6 +50,10 @@ class Export:
         folder: an export, or a folder of its versions, of which the newest is taken.
         num_steps_each, step_lr: sampling settings; None is the export's own.
         batch_size: images at a time.
+
+    Attributes:
+        path: the export's folder, of one version.
+        metadata: what it says of itself.
 
     Raises:
         ConfigError: more steps than the export takes, or a step size that is none in float32.
@@ -68,10 +79,10 @@ class Export:
         if not os.path.isdir(path):
             raise UserError(f"{show('saved_model', folder)} is not a folder")
         path = _newest_version(path) or path
-        metadata = read_metadata(path)
+        self.metadata = metadata = read_metadata(path)
         _check_cap(path, metadata.max_steps_each, num_steps_each)
         self._model = _load_model(path, self._name)
-        self._path = path
+        self.path = path
         print(f"Sampling from {path}")
         count = _num_evaluations(metadata.config, num_steps_each)
         if count is not None:
@@ -87,9 +98,19 @@ class Export:
 
     def about(self) -> dict[str, object]:
         """See `Origin`."""
-        files = (self._path / "saved_model.pb", *sorted(self._path.glob("variables/*")))
+        files = (self.path / "saved_model.pb", *sorted(self.path.glob("variables/*")))
         content = digest(file.read_bytes() for file in files)
         return {"export": content, "signature": self._name, **self._settings}
+
+    def chain(self) -> dict[str, object]:
+        """The settings of its chain, as `chain_settings` of a run; {} where they are not known."""
+        config = self.metadata.config
+        if config is None:
+            return {}
+        try:
+            return chain_settings(change_chain(config, **self._settings))
+        except ConfigError:  # of another version's export
+            return {}
 
     def _draw_batch(self, seeds, advance):
         inputs = contract.inputs(self._name, seeds, **self._settings)

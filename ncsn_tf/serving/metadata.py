@@ -21,11 +21,15 @@ class Metadata:
         max_steps_each: the most steps a level of a request; None where it is not said.
         config: the run's `Config`, with the export's chain; None in a stranger's export, or one
             whose settings are another version's.
+        training_step: of the checkpoint that was exported; None where it is not said.
+        weights: "average" or "raw"; None where it is not said.
     """
 
     interface: int = 1
     max_steps_each: int | None = None
     config: Config | None = None
+    training_step: int | None = None
+    weights: str | None = None
 
 
 def read_metadata(folder: str | os.PathLike) -> Metadata:
@@ -42,7 +46,7 @@ def read_metadata(folder: str | os.PathLike) -> Metadata:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, METADATA).write_text('{"max_steps_each": 30}')
         ...     read_metadata(folder)
-        Metadata(interface=1, max_steps_each=30, config=None)
+        Metadata(interface=1, max_steps_each=30, config=None, training_step=None, weights=None)
     """
     path = Path(folder) / METADATA
     if not os.path.lexists(path):
@@ -65,7 +69,13 @@ def read_metadata(folder: str | os.PathLike) -> Metadata:
             f"{path.parent} was exported by a later version: its interface is number "
             f"{numbers['interface']}, and the last one known here is {INTERFACE}"
         )
-    return Metadata(**numbers, config=_config(content.get("config")))
+    step, weights = (content.get(name) for name in ("training_step", "weights"))
+    return Metadata(
+        **numbers,
+        config=_config(content.get("config")),
+        training_step=step if type(step) is int else None,
+        weights=weights if weights in ("average", "raw") else None,
+    )
 
 
 def _number(path, name, value):

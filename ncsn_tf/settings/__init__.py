@@ -3,6 +3,8 @@
 options     dataclass fields that are also flags: types, bounds, checks
 config      the settings of a run, from which its flags and the saved JSON are made
 chain       those that change the chain of a trained network
+checkpoint  which checkpoint of a run is opened
+sweep       values of a chain's setting that are tried one after the other
 flags       command lines, flagfiles, --help
 
 Training, serving, evaluation, toy, generation and commands may import it; the library may not.

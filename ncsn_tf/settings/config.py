@@ -19,12 +19,13 @@ from ncsn_tf.backend.choices import (
     OBJECTIVES,
     PRECISIONS,
     PREDICTORS,
+    QUALITY_METRICS,
     SAMPLERS,
 )
 from ncsn_tf.backend.sizes import ImageSize, as_setting, sides
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path, write_atomically
-from ncsn_tf.settings.options import check_options, option, show, show_value
+from ncsn_tf.settings.options import AUTO, Switch, check_options, option, show, show_value
 from ncsn_tf.settings.rules import LARGEST_SIDE, RULES
 
 _data = functools.partial(option, group="data")
@@ -85,7 +86,9 @@ class Config:
     model: str = _network("ncsn", "generation of the network", choices=MODELS)
     depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
     features: int = _network(128, "channels of the first stage", least=2, below=2**14)
-    precision: str = _network("float32", "arithmetic", choices=PRECISIONS)
+    precision: str = _network(
+        AUTO, "arithmetic; auto suits the device", choices=(AUTO, *PRECISIONS)
+    )
 
     sigma_begin: float = _noise(1.0, "largest noise level", above=0)
     sigma_end: float = _noise(0.01, "smallest noise level", above=0)
@@ -125,7 +128,9 @@ class Config:
     corrector_steps: int = _sampling(
         1, "corrections by pc at each level", least=0, below=2**31, given_below=1001
     )
-    predictor: str = _sampling("reverse", "how pc moves between levels", choices=PREDICTORS)
+    predictor: str = _sampling(
+        "reverse", "of pc: reverse, ancestral, euler or none", choices=PREDICTORS
+    )
     corrector: str = _sampling(
         "ald", "step of pc's corrector: by sigma, or by norms", choices=CORRECTORS
     )
@@ -148,6 +153,21 @@ class Config:
     num_sample_images: int = _run(
         25, "images in a sample grid", least=1, below=2**31, given_below=2**16
     )
+    metric_every: int = _run(
+        0, "steps between figures of quality; 0 is never", least=0, below=2**62
+    )
+    metric: str = _run(
+        "fid",
+        "fid, kid, is, precision, recall: for the best checkpoint",
+        pattern=("|".join(QUALITY_METRICS), " or ".join(QUALITY_METRICS)),
+    )
+    metric_samples: int = _run(
+        1000, "samples that it is of", least=10, below=2**31, given_below=10_000_001
+    )
+    metric_features: str = _run(
+        "train", "by which network: as --features of ncsn evaluate", path=True
+    )
+    inception: str = _run("", "file of the Inception graph of 2015", path=True)
     checkpoint_every: int = _run(5000, "steps between checkpoints", least=1, below=2**62)
     keep_checkpoints: int = _run(5, "checkpoints kept", least=1, below=2**31)
     num_virtual_devices: int = _run(
@@ -160,12 +180,15 @@ class Config:
     training_tile: int = _run(
         0, "images in the network at once; 0 suits the device", least=0, below=2**20
     )
-    jit_compile: bool = _run(False, "compile the training step with XLA")
+    jit_compile: Switch = _run(AUTO, "compile the training step with XLA; auto: on a GPU")
     recompute: bool = _run(False, "less memory for large images, a third more work")
     steps_per_execution: int = _run(
         1, "training steps in one call of the device", least=1, below=2**31
     )
     export: bool = _run(True, "export the sampler as a SavedModel at the end")
+    stopped_code: int = _run(
+        0, "exit code when a signal ends the run before its end", least=0, below=256
+    )
 
     def __post_init__(self):
         with contextlib.suppress(ValueError):  # `validate` says what is wrong with it
@@ -204,6 +227,18 @@ class Config:
         if self.workdir:
             return user_path(self.workdir)
         return Path("runs") / re.sub(r"[^\w.+-]", "-", self.dataset)
+
+    def settled(self) -> "Config":
+        """With what was done before there was a choice in place of "auto": float32, without XLA.
+
+        What a stored run means that says "auto"; training puts what suits its device there first.
+
+        Example:
+            >>> Config().settled().precision, Config(jit_compile=True).settled().jit_compile
+            ('float32', True)
+        """
+        precision = PRECISIONS[0] if self.precision == AUTO else self.precision
+        return dataclasses.replace(self, precision=precision, jit_compile=self.jit_compile is True)
 
     def to_dict(self) -> dict[str, Any]:
         """{setting: value}, all of them; `from_dict` reads it back.

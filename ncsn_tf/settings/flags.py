@@ -18,7 +18,9 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import array_headers, broken_path, is_array, map_array, shipped, user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import (
+    AUTO,
     KINDS,
+    Switch,
     check_given,
     check_values,
     option_types,
@@ -33,6 +35,7 @@ Options = TypeVar("Options")
 _FLAGS = shipped("flags")
 _HELP = ("--help", "-help", "-h", "--helpfull")
 _PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", ImageSize: "N|HxW"}
+_WIDEST = 27  # of a value in help: the longest decides the width of all
 
 
 class _SizeParser(flags.ArgumentParser):
@@ -42,10 +45,18 @@ class _SizeParser(flags.ArgumentParser):
         return as_setting(argument)
 
 
+class _SwitchParser(flags.BooleanParser):
+    """As absl's parser of booleans, with "auto" beside them."""
+
+    def parse(self, argument: Any) -> Switch:
+        return AUTO if argument == AUTO else super().parse(argument)
+
+
 _PARSERS = {
     int: flags.IntegerParser(),
     float: flags.FloatParser(),
     bool: flags.BooleanParser(),
+    Switch: _SwitchParser(),
     str: flags.ArgumentParser(),
     ImageSize: _SizeParser(),
 }
@@ -168,8 +179,12 @@ def _help_if_asked(argv, summary, dataclass_type):
 def _usage(field, kinds):
     if kinds[field.name] is bool:
         return f"--[no]{field.name}"
-    choices = field.metadata["choices"]
-    value = "=" + ("|".join(map(str, choices)) if choices else _PLACEHOLDERS[kinds[field.name]])
+    if kinds[field.name] == Switch:
+        return f"--[no]{field.name}[={AUTO}]"
+    choices = [choice for choice in field.metadata["choices"] or () if choice != AUTO]
+    value = "=" + ("|".join(map(str, choices)) or _PLACEHOLDERS[kinds[field.name]])
+    if len(value) > _WIDEST:
+        value = "=NAME"  # the help says which
     return f"--{field.name}{value if field.metadata['bare'] is None else f'[{value}]'}"
 
 
@@ -210,7 +225,7 @@ def _read(args, dataclass_type):
     values, bare, kinds = _FlagValues(), {}, option_types(dataclass_type)
     for field in dataclasses.fields(dataclass_type):
         name, kind, about = field.name, kinds[field.name], field.metadata
-        parser, is_boolean = _Parser(name, kind), kind is bool
+        parser, is_boolean = _Parser(name, kind), kind in (bool, Switch)
         flag = flags.Flag(parser, None, name, field.default, about["help"], boolean=is_boolean)
         flags.DEFINE_flag(flag, values)
         if about["bare"] is not None:

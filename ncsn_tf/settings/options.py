@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import operator
+import re
 import types
 import typing
 from typing import Any
@@ -12,10 +13,14 @@ from ncsn_tf.backend.sizes import ImageSize, sides
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import broken_path, user_path
 
+Switch = bool | str  # true, false, or "auto": what suits the device
+AUTO = "auto"
+
 KINDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
+    Switch: "auto, true or false",
     str: "text",
     ImageSize: "a whole number, or height x width such as 48x64",
 }
@@ -33,6 +38,7 @@ def option(
     below: float | None = None,
     path: bool = False,
     given_below: float | None = None,
+    pattern: tuple[str, str] | None = None,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -48,6 +54,7 @@ def option(
         path: whether the text is a path, if it is not a name that has a meaning of its own.
             `parse_options` puts a home in place of its `~`.
         given_below: a bound that is exclusive too, on what a user gives now: see `check_given`.
+        pattern: (regular expression, words for it) that all of a text must match.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -58,12 +65,12 @@ def option(
     """
     metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
     metadata |= {"least": least, "above": above, "below": below, "path": path}
-    metadata |= {"given_below": given_below}
+    metadata |= {"given_below": given_below, "pattern": pattern}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def option_types(dataclass_type: type) -> dict[str, type]:
-    """{field name: int, float, bool, str or ImageSize}; `int | None` counts as int."""
+    """{field name: int, float, bool, Switch, str or ImageSize}; `int | None` counts as int."""
     hints = typing.get_type_hints(dataclass_type)
     return {field.name: _kind(hints[field.name]) for field in dataclasses.fields(dataclass_type)}
 
@@ -170,6 +177,8 @@ def _broken_rule(value, kind, limits, here):
     """What the value should have been; None when nothing is wrong with it."""
     if kind == ImageSize:
         return _broken_size_rule(value, limits)
+    if kind == Switch:
+        return None if value == AUTO or type(value) is bool else KINDS[Switch]
     if type(value) is not kind and not (kind is float and type(value) is int):
         return KINDS[kind]
     if kind is float and not _is_finite(value):
@@ -178,6 +187,8 @@ def _broken_rule(value, kind, limits, here):
         return broken_path(value, here)
     if kind is str and not _is_text(value):
         return "text in UTF-8"
+    if limits["pattern"] is not None and not re.fullmatch(limits["pattern"][0], value):
+        return limits["pattern"][1]
     choices, least, above, below = (limits[k] for k in ("choices", "least", "above", "below"))
     if choices is not None and value not in choices:
         return " or ".join(show_value(choice) for choice in choices)

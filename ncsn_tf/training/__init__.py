@@ -7,10 +7,12 @@
     step              the compiled step
     checkpoint_files  which checkpoints a run has, how one is written and removed
     checkpoint_reading  which of them can be read: the newest that is intact
-    checkpoints       where a run's newest checkpoint is, and the network in it
+    best_files        the best checkpoint and its figure, apart from the last ones
+    checkpoints       which checkpoint of a run is opened, and the network in it
     run_lock          one process at a time writes the checkpoints of a run
     resume            a run's checkpoints as it trains
     hooks             what happens every so many steps: test loss, sample grid
+    best              measures as it trains, and keeps the best checkpoint
     reporter          progress on the terminal and TensorBoard
     ending            what is saved and said when a signal asks for an end
     loop              all of it, from the first step to the last

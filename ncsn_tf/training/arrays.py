@@ -1,7 +1,9 @@
 """Training on images that are arrays: `ncsn train` for a notebook."""
 
 import os
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
 from ncsn_tf.backend import devices
@@ -11,6 +13,7 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import check_given
 from ncsn_tf.training import loop
+from ncsn_tf.training.best import MetricOf
 from ncsn_tf.training.checkpoints import Run, open_run
 
 
@@ -19,6 +22,7 @@ def train(
     workdir: str | os.PathLike,
     *,
     test_images: np.ndarray | None = None,
+    measure: Callable[[keras.Model, Config], float] | None = None,
     **settings: object,
 ) -> Run:
     """Train a network on images, or resume its training, and open the run.
@@ -29,6 +33,9 @@ def train(
         workdir: where the run is kept: checkpoints, curves, grids of samples. The same call again
             resumes it.
         test_images: images for the test loss, of the same size; None leaves it out.
+        measure: with `metric_every=N`, called every N steps with the network, its averaged weights
+            in it where there are any, and the settings; it returns a number, of which the lower is
+            the better. `open_run(workdir, checkpoint="best")` is then the best checkpoint.
         **settings: the flags of `ncsn train` by name, such as `features=32` or `num_steps=1000`;
             the others have their defaults. Data set and image size are those of the arrays.
 
@@ -61,6 +68,9 @@ def train(
         )
     except TypeError as error:  # a setting that there is not
         raise ConfigError(str(error).replace("Config.__init__() got an ", "")) from None
+    metric = None if measure is None else MetricOf(measure, config)
+    if bool(config.metric_every) != (metric is not None):
+        raise ConfigError("metric_every=N and measure=, a function of the network, go together")
     strategy = devices.start(config.num_virtual_devices, config.deterministic)
-    loop.train(config, strategy, source=source, test_source=test_source)
+    loop.train(config, strategy, source=source, test_source=test_source, metric=metric)
     return open_run(config.run_dir)

@@ -150,17 +150,23 @@ def set_aside(damaged: dict[str, str]) -> None:
         damaged: {path: cause}.
     """
     for path, cause in damaged.items():
-        folder, name = os.path.split(path)
-        taken, number, new = set(names(folder)), 1, f"{_DAMAGED}{name}"
-        while any(other.startswith(f"{new}.") for other in taken):
-            number += 1
-            new = f"{_DAMAGED}{name}-{number}"
-        try:
-            for file in sorted(files_of(path), key=lambda file: not file.endswith(".index")):
-                os.rename(file, os.path.join(folder, new) + file[len(path) :])
-        except OSError as error:
-            raise UserError(f"{path} is damaged, and cannot be set aside: {error}") from None
+        new = rename_damaged(path)
         warn(f"checkpoint {path} is damaged ({cause}): set aside as {new}, the one before is used")
+
+
+def rename_damaged(path: str) -> str:
+    """Give a damaged checkpoint a name that is not a checkpoint's; returns that name."""
+    folder, name = os.path.split(path)
+    taken, number, new = set(names(folder)), 1, f"{_DAMAGED}{name}"
+    while any(other.startswith(f"{new}.") for other in taken):
+        number += 1
+        new = f"{_DAMAGED}{name}-{number}"
+    try:
+        for file in sorted(files_of(path), key=lambda file: not file.endswith(".index")):
+            os.rename(file, os.path.join(folder, new) + file[len(path) :])
+    except OSError as error:
+        raise UserError(f"{path} is damaged, and cannot be set aside: {error}") from None
+    return new
 
 
 def pass_over(damaged: dict[str, str]) -> None:

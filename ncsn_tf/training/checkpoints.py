@@ -1,5 +1,6 @@
-"""Checkpoints of a run: where the newest is, the network in it, a network as a run."""
+"""Checkpoints of a run: which one is opened, the network in it, a network as a run."""
 
+import dataclasses
 import os
 import time
 from os import PathLike
@@ -11,10 +12,14 @@ import tensorflow as tf
 
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import user_path
+from ncsn_tf.settings.checkpoint import BEST, NEWEST, step_of
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_files, checkpoint_reading
-from ncsn_tf.training.checkpoint_reading import read_tensors, readable
+from ncsn_tf.settings.options import show
+from ncsn_tf.training import best_files, checkpoint_files, checkpoint_reading
+from ncsn_tf.training.checkpoint_reading import UnreadableError, read_tensors, readable
 from ncsn_tf.training.run_network import build_network
+
+_MOST_SHOWN = 12  # steps, in a message
 
 
 class LoadedNetwork(NamedTuple):
@@ -34,7 +39,7 @@ class LoadedNetwork(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run whose newest checkpoint was read.
+    """A run of which a checkpoint was read.
 
     Attributes:
         run_dir: the run's folder.
@@ -54,23 +59,39 @@ class Run(NamedTuple):
         """What the weights are, in words."""
         return "averaged weights" if self.is_average else "weights"
 
+    @property
+    def origin(self) -> str:
+        """Which weights these are, in words: "weights of step 200", and what they compute in."""
+        is_best = Path(self.path).parent == best_files.folder_of(self.run_dir)
+        return f"{self.weights} of step {self.step}{', the best' * is_best}{self.arithmetic}"
 
-def open_run(workdir: str | PathLike = "", average: bool = True) -> Run:
-    """The newest intact checkpoint of a run, its network built under the current strategy.
+    @property
+    def arithmetic(self) -> str:
+        """What the network computes in, in words after others; "" for float32, which is usual."""
+        precision = self.config.precision
+        return "" if precision == "float32" else f", in {precision} as it was trained"
 
-    Damaged ones are named in a warning, and left as they are.
+
+def open_run(
+    workdir: str | PathLike = "", average: bool = True, checkpoint: str | int = NEWEST
+) -> Run:
+    """A checkpoint of a run, its network built under the current strategy.
 
     Args:
         workdir: the run's folder; empty is the newest run in runs/.
         average: take the averaged weights where the run kept an average.
+        checkpoint: "newest", the newest one that is intact: damaged ones are named in a warning,
+            and left as they are; "best", the one that training kept by a figure of quality; or a
+            step.
 
     Raises:
-        UserError: no run, no checkpoint, or none that can be read.
+        ConfigError: `checkpoint` is something else.
+        UserError: no run, no such checkpoint, or none that can be read.
 
     `open_run("runs/mnist").network(x, levels)` is then the score.
     """
     run_dir = find_run(workdir)
-    path, loaded = _newest(run_dir, lambda path: load_network(path, average))
+    path, loaded = _read(run_dir, checkpoint, lambda path: load_network(path, average))
     return Run(run_dir, path, *loaded)
 
 
@@ -89,6 +110,65 @@ def open_config(workdir: str | PathLike = "") -> Config:
         return saved_config(path)
 
     return _newest(find_run(workdir), read)[1]
+
+
+def _read(run_dir, checkpoint, read):
+    """(path, read(path)) of the checkpoint that was asked for."""
+    if checkpoint == NEWEST:
+        return _newest(run_dir, read)
+    while True:
+        path = named(run_dir, checkpoint)
+        try:
+            return path, read(path)
+        except UnreadableError as error:
+            if os.path.lexists(f"{path}.index"):
+                # Nobody who names a checkpoint means another one.
+                raise UserError(
+                    f"checkpoint {path} cannot be read ({error.cause}): name another one with "
+                    f"--checkpoint; there are {there(run_dir)}"
+                ) from None
+            # Training has removed it meanwhile: a better one may have its place.
+
+
+def named(run_dir: str | PathLike, checkpoint: str | int) -> str:
+    """The path of the checkpoint of a step, or of the best one.
+
+    Args:
+        run_dir: the run's folder.
+        checkpoint: "best", or a step.
+
+    Raises:
+        ConfigError: it is neither.
+        UserError: there is no such checkpoint: one line, which says what there is.
+    """
+    best = best_files.path_of(run_dir)
+    if checkpoint == BEST:
+        if best is not None:
+            return best
+        lacks = "no best checkpoint, which train.py keeps with --metric_every"
+    else:
+        step = step_of(checkpoint)
+        for path in filter(None, (*checkpoint_files.listed(run_dir), best)):
+            if path.endswith(f"step-{step}"):
+                return path
+        lacks = f"no checkpoint of step {step}"
+    if best is None and not checkpoint_files.listed(run_dir):
+        raise _no_checkpoint(run_dir)
+    raise UserError(
+        f"{show('checkpoint', checkpoint)}: {run_dir} has {lacks}; there are {there(run_dir)}"
+    )
+
+
+def there(run_dir: str | PathLike) -> str:
+    """Which checkpoints a run has, in words: "steps 100, 200 and best, of step 100"."""
+    steps = [path.rpartition("-")[2] for path in reversed(checkpoint_files.listed(run_dir))]
+    if len(steps) > _MOST_SHOWN:
+        steps = [*steps[: _MOST_SHOWN - 2], "...", steps[-1]]
+    words = [f"step{'s'[: len(steps) > 1]} {', '.join(steps)}"] if steps else []
+    best = best_files.path_of(run_dir)
+    if best is not None:
+        words.append(f"best, of step {best.rpartition('-')[2]}")
+    return " and ".join(words) or "none"
 
 
 def _newest(run_dir, read):
@@ -148,10 +228,15 @@ def find_run(workdir: str | PathLike = "") -> Path:
 
 
 def saved_config(path: str) -> Config:
-    """The `Config` stored in a checkpoint."""
+    """The `Config` stored in a checkpoint, its precision `settled`."""
     with readable(path) as plain:
         text = tf.train.load_variable(plain, "config/.ATTRIBUTES/VARIABLE_VALUE")
-    return Config.from_json(text.decode())
+    return _of_a_run(Config.from_json(text.decode()))
+
+
+def _of_a_run(config):
+    """The `Config` that a run has: which arithmetic is its own is not left open."""
+    return dataclasses.replace(config, precision=config.settled().precision)
 
 
 def load_network(path: str, use_average: bool = True) -> LoadedNetwork:
@@ -190,6 +275,7 @@ def save_network(
     Returns:
         the path of the checkpoint.
     """
+    config = _of_a_run(config)
     config.save(config.run_dir / "config.json")
     parts = {
         "network": network,

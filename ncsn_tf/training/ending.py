@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from ncsn_tf.backend import signals
+from ncsn_tf.backend.outcomes import ASKED, NOTE, leave_note
+from ncsn_tf.training.best_files import Measured
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.workers import Workers
 
@@ -40,7 +42,7 @@ class Ending:
         self._say = say
         self._first_step = first_step
         self._saved_step = first_step if is_saved else None
-        self._note = checkpoints.config.run_dir / ".end-asked"
+        self._note = checkpoints.config.run_dir / NOTE
         self._lock = threading.Lock()  # one writer of checkpoints
         self.step: int | None = None
 
@@ -80,13 +82,18 @@ class Ending:
                 self._checkpoints.save()
             self._saved_step = step
 
+    def save_best(self, figure: Measured) -> None:
+        """Write the step at hand as the best checkpoint, on the chief."""
+        with self._lock:
+            self._checkpoints.save_best(figure)
+
     def save_and_say(self, step: int) -> None:
         """The end: the last checkpoint, and the line that tells of it."""
         self.save(step)
         self._workers.wait()  # for the checkpoint, before anybody leaves
         if self._workers.is_chief:
             self._note.unlink(missing_ok=True)
-        self._say(self._line(signals.asked() or "asked for by another worker", step))
+        self._say(self._line(signals.asked() or ASKED, step))
         signals.settle()
 
     def _line(self, name, step):
@@ -98,8 +105,7 @@ class Ending:
             # All end at the same step: whoever leaves before takes it from the others. The chief
             # may be in a test loss or a grid, where it looks for this note.
             if not self._workers.is_chief:
-                with contextlib.suppress(OSError):  # it is tried again, as long as this waits
-                    self._note.touch()
+                leave_note(self._note)
             return None
         if not self._lock.acquire(blocking=False):
             return None  # the main thread writes a checkpoint, and ends then
@@ -118,4 +124,5 @@ class Ending:
             self._checkpoints.save()
         except Exception as error:  # whatever it is, the main thread must not wait for this one
             raise signals.Interrupted(f"error: {error}", 1) from None
-        raise signals.Interrupted(self._line(name, step), 0)
+        code = self._checkpoints.config.stopped_code
+        raise signals.Interrupted(self._line(name, step), code)

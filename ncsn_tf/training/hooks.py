@@ -55,6 +55,7 @@ def make_hooks(
     save_step: Callable[[int], None],
     read_test: Callable[[], Source] | None,
     is_chief: bool = True,
+    keep_best: Callable[[int], None] | None = None,
 ) -> list[Every]:
     """In order of execution: the checkpoint is early, so that no picture can lose a step.
 
@@ -63,6 +64,7 @@ def make_hooks(
         save_step: writes the checkpoint of the step at hand, whose number it is given.
         read_test: returns the test images, once a test loss is due; None: there are none.
         is_chief: whether this worker writes; others do nothing at the same steps.
+        keep_best: measures the network, and keeps the best checkpoint; None: that is not asked for.
     """
     # Of a session with fewer steps than that, one finite step is wanted.
     most_bad_steps = min(config.max_bad_steps, config.num_steps - int(state.step.numpy()))
@@ -81,6 +83,7 @@ def make_hooks(
             Every(config.checkpoint_every, save),
             Every(config.eval_every if read_test is not None else 0, _nothing),
             Every(config.sample_every, _nothing),
+            Every(config.metric_every, _nothing),
         ]
     hooks = [Every(config.log_every, report), Every(config.checkpoint_every, save)]
     if read_test is not None:
@@ -89,6 +92,8 @@ def make_hooks(
     if config.sample_every:  # otherwise the run's sampler may be one that cannot be made
         draw = DrawGrid(state, config, reporter)
         hooks.append(Every(config.sample_every, draw, is_long=True))
+    if keep_best is not None:
+        hooks.append(Every(config.metric_every, keep_best, is_long=True))
     return hooks
 
 
@@ -179,9 +184,8 @@ class TestLoss:
             return self.objective.per_example(self.network, images, seeds, (positions, index))[0]
 
         on_cpu = not tf.config.list_logical_devices("GPU")
-        tile = training_tile(
-            size, config.features, on_cpu, config.training_tile, config.jit_compile
-        )
+        jit_compile = config.settled().jit_compile
+        tile = training_tile(size, config.features, on_cpu, config.training_tile, jit_compile)
         return tf.reduce_mean(in_tiles(losses, tile, batch, tf.range(size)))
 
 

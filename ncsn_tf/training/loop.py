@@ -9,19 +9,23 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from ncsn_tf.backend import compat, signals
+from ncsn_tf.backend import signals
 from ncsn_tf.backend.devices import describe, is_cpu
 from ncsn_tf.backend.pace import Pace
 from ncsn_tf.data.batches import Source, training_batches
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.options import show
+from ncsn_tf.training import best_files
+from ncsn_tf.training.arithmetic import decide
+from ncsn_tf.training.best import KeepBest, Metric
 from ncsn_tf.training.checkpoint_files import remove_remains
 from ncsn_tf.training.ending import Ending
 from ncsn_tf.training.hooks import make_hooks
 from ncsn_tf.training.reporter import FOLDER as CURVES
 from ncsn_tf.training.reporter import Reporter, Unheard, open_writer
 from ncsn_tf.training.resume import RunCheckpoints
-from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.run_data import check_same_data, run_source
 from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.state import TrainingState
 from ncsn_tf.training.step import TrainingStep
@@ -36,6 +40,7 @@ def train(
     say: Callable[[str], None] = _print,
     source: Source | None = None,
     test_source: Source | None = None,
+    metric: Metric | None = None,
 ) -> TrainingState:
     """Train until `config.num_steps`, or until a signal asks for an end.
 
@@ -49,6 +54,8 @@ def train(
         source: images of one's own, in place of those of `config.dataset`; to resume the run, the
             same again.
         test_source: images for the test loss beside them; without any there is no test loss.
+        metric: the figure of quality that is computed every `config.metric_every` steps; the
+            checkpoint with the best one is kept.
 
     Returns:
         the `TrainingState`, its newest checkpoint written.
@@ -59,17 +66,21 @@ def train(
     """
     started = time.perf_counter()
     config.check_replicas(strategy.num_replicas_in_sync)
+    if config.metric_every and metric is None:
+        raise ConfigError(f"{show('metric_every', config.metric_every)} needs a figure to compute")
     readers = _readers(config, source, test_source)
     workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
         lock = functools.partial(stack.enter_context, run_lock(config.run_dir))
         check_lock = workers.by_chief(lock) or _nothing
-        return _train_alone(config, strategy, workers, say, readers, check_lock, started)
+        return _train_alone(config, strategy, workers, say, readers, metric, check_lock, started)
 
 
-def _train_alone(config, strategy, workers, say, readers, check_lock, started):
+def _train_alone(config, strategy, workers, say, readers, metric, check_lock, started):
     """`train`, while no other process does, but for the workers of the strategy."""
     read, read_test = readers
+    arithmetic = decide(config, strategy, workers)
+    config = arithmetic.config
 
     # The variables, and the checkpoint that may already hold their values.
     state = TrainingState(config, strategy)
@@ -77,26 +88,30 @@ def _train_alone(config, strategy, workers, say, readers, check_lock, started):
     resumed = workers.resume(checkpoints)
     if workers.is_chief:
         remove_remains(config.run_dir, config.keep_checkpoints)
+        best_files.remove_remains(config.run_dir)
     first_step = int(state.step.numpy())
     if workers.count > 1:
         role = "which writes the run" if workers.is_chief else "worker 0 writes the run"
         say(f"Worker {workers.index} of {workers.count}, {role}")
     say(
         f"{'Resuming' if resumed else 'Starting'} {config.run_dir} at step {first_step} of "
-        f"{config.num_steps} on {describe(strategy)}"
+        f"{config.num_steps} on {describe(strategy)}, {arithmetic.words}"
     )
     if first_step >= config.num_steps:
         say("Nothing left to train; --num_steps sets a later end")
         return state
-    if workers.is_chief:
-        config.save(config.run_dir / "config.json")
+    workers.by_chief(lambda: config.save(config.run_dir / "config.json"))
+    if config.metric_every:
+        workers.by_chief(metric.open)
 
     # The batches of every step from here on.
+    source = workers.by_all(read)
+    check_same_data(source, workers)
     batches = iter(
         workers.distribute(
             functools.partial(
                 training_batches,
-                read(),
+                source,
                 batch_size=config.batch_size,
                 seed=config.seed,
                 start_step=first_step,
@@ -106,14 +121,20 @@ def _train_alone(config, strategy, workers, say, readers, check_lock, started):
     )
 
     # The compiled step, and what happens between steps.
-    step_fn = TrainingStep(state, _without_slow_xla(config, strategy, say), strategy)
+    if arithmetic.refusal:
+        say(f"--jit_compile is off: {arithmetic.refusal}")
+    compiled = dataclasses.replace(config, jit_compile=arithmetic.jit_compile)
+    step_fn = TrainingStep(state, compiled, strategy)
+    writer = workers.by_chief(lambda: open_writer(config.run_dir / CURVES))
     if workers.is_chief:
-        writer = open_writer(config.run_dir / CURVES)
         reporter = Reporter(config, step_fn.totals, writer, first_step, is_cpu(strategy))
     else:
         reporter = Unheard()
     ending = Ending(checkpoints, reporter.say, first_step, resumed, workers)
-    hooks = make_hooks(state, config, reporter, ending.save, read_test, workers.is_chief)
+    keep_best = None
+    if config.metric_every and workers.is_chief:
+        keep_best = KeepBest(state, config, reporter, metric, ending.save_best)
+    hooks = make_hooks(state, config, reporter, ending.save, read_test, workers.is_chief, keep_best)
 
     pace = Pace(seconds=2.0)
     many = config.steps_per_execution > 1  # in a call, which takes its batches itself
@@ -190,14 +211,3 @@ def _steps_at_once(config, hooks, step, most=math.inf):
     """How many steps the next call takes: up to the next hook, and no further; `most` at most."""
     until_hook = min(hook.steps_until(step) for hook in hooks)
     return min(config.steps_per_execution, until_hook, config.num_steps - step, most)
-
-
-def _without_slow_xla(config, strategy, say):
-    """The config, without `jit_compile` where XLA would take minutes: that is said."""
-    if not config.jit_compile or compat.XLA_ON_CPU or not is_cpu(strategy):
-        return config
-    say(
-        f"--jit_compile is off: XLA of TensorFlow {tf.__version__} takes over eight minutes to "
-        "compile the network for a CPU"
-    )
-    return dataclasses.replace(config, jit_compile=False)

@@ -101,6 +101,44 @@ def make_optimizer(config: Config) -> tuple[keras.optimizers.Optimizer, bool]:
     return optimizer, config.optimizer in _ELEMENTWISE
 
 
+def warmed_up(learning_rate: float, step: tf.Tensor, warmup: int) -> tf.Tensor:
+    """The step size of an update: learning_rate min(step / warmup, 1).
+
+    Args:
+        learning_rate: that of the end.
+        step: updates before this one, so that the first has none: it moves no weight, though the
+            optimizer's moments and the average's counter go on.
+        warmup: updates until the end is reached; 0 begins there.
+
+    Source: the released code of Song et al. 2021 (arXiv:2011.13456).
+
+    Example:
+        >>> [round(float(warmed_up(2e-4, tf.constant(step), 2)), 6) for step in range(4)]
+        [0.0, 0.0001, 0.0002, 0.0002]
+    """
+    if not warmup:
+        return tf.constant(learning_rate, tf.float32)
+    return learning_rate * tf.minimum(tf.cast(step, tf.float32) / warmup, 1.0)
+
+
+def clip_share(norm: tf.Tensor, limit: float) -> tf.Tensor:
+    """What a gradient is multiplied with for its norm to be at most `limit`.
+
+        min(1, limit / (norm + 1e-6))
+
+    Args:
+        norm: of the whole gradient, a scalar.
+        limit: positive.
+
+    Source: PyTorch's `clip_grad_norm_`.
+
+    Example:
+        >>> [float(clip_share(tf.constant(norm), 1.0)) for norm in (0.5, 2.0 - 1e-6)]
+        [1.0, 0.5]
+    """
+    return tf.minimum(1.0, limit / (norm + 1e-6))
+
+
 def _optimizer_class(name):
     if name.startswith(ADDONS):
         addons = import_addons()

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +27,7 @@ def open_writer(folder: str | os.PathLike) -> tf.summary.SummaryWriter:
     Raises:
         UserError: the folder cannot be written.
     """
-    with _writable(folder):
+    with writable(folder):
         writer = tf.summary.create_file_writer(str(folder))
         with writer.as_default(step=0):
             writer.flush()  # the file is opened here, and not at some later step
@@ -35,8 +35,8 @@ def open_writer(folder: str | os.PathLike) -> tf.summary.SummaryWriter:
 
 
 @contextlib.contextmanager
-def _writable(folder):
-    """What TensorFlow raises where curves cannot be written, as one line."""
+def writable(folder: str | os.PathLike) -> Iterator[None]:
+    """What TensorFlow raises where curves cannot be written, as one line: a UserError."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -165,7 +165,7 @@ class Reporter:
     @contextlib.contextmanager
     def _writing(self, step):
         folder = self.config.run_dir / FOLDER
-        with _writable(folder), self.writer.as_default(step=step):
+        with writable(folder), self.writer.as_default(step=step):
             yield
 
 

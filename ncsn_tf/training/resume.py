@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config, differences
-from ncsn_tf.training import checkpoint_files, checkpoint_reading
+from ncsn_tf.training import best_files, checkpoint_files, checkpoint_reading
 from ncsn_tf.training.checkpoint_reading import readable
 from ncsn_tf.training.checkpoints import saved_config
 from ncsn_tf.training.state import TrainingState
@@ -71,7 +71,7 @@ class RunCheckpoints:
         self.state.flatten()
 
     def _read(self, path):
-        changed = differences(saved_config(path), self.config)
+        changed = differences(saved_config(path), self.config.settled())
         if changed:
             raise ConfigError(
                 f"{self.config.run_dir} was started with other settings ({'; '.join(changed)}); "
@@ -100,3 +100,10 @@ class RunCheckpoints:
         return checkpoint_files.write(
             self.checkpoint, self.config.run_dir, step, self.config.keep_checkpoints
         )
+
+    def save_best(self, figure: best_files.Measured) -> str:
+        """Write this step as the best checkpoint, of that figure. Returns its path."""
+        self.state.refresh_average()
+        self.check()
+        step = int(self.state.step.numpy())
+        return best_files.write_best(self.checkpoint, self.config.run_dir, step, figure)

@@ -19,7 +19,7 @@ def build_network(config: Config, recompute: bool = False) -> NCSN | NCSNv2:
         ('NCSNv2', (8, 8, 1))
     """
     shape, features = config.image_shape, config.features
-    options = {"recompute": recompute, "dtype": config.precision}
+    options = {"recompute": recompute, "dtype": config.settled().precision}
     if config.model == "ncsnv2":
         sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
         return NCSNv2(shape, features, sigmas, config.depth, **options)

@@ -1,5 +1,6 @@
 """The sampler of a run: its settings, a `Config`, bound to `ncsn_tf.sampling`."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -45,6 +46,23 @@ def chain_of(config: Config) -> Chain:
     except ValueError as error:
         # The library names its arguments; of a run they are flags.
         raise ConfigError(re.sub(r"\b(sampler|num_steps_each)=", r"--\1=", str(error))) from None
+
+
+def chain_settings(config: Config) -> dict[str, object]:
+    """The settings of a run's chain, and how many evaluations of the network it takes.
+
+    Example:
+        >>> settings = chain_settings(Config(num_levels=10, num_steps_each=100))
+        >>> settings["sampler"], settings["evaluations"]
+        ('ald', 1000)
+    """
+    settings = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(Config)
+        if field.metadata["group"] == "sampling" and field.name != "sampling_tile"
+    }
+    evaluations = chain_of(config).num_evaluations(config.num_steps_each)
+    return settings if evaluations is None else {**settings, "evaluations": evaluations}
 
 
 def step_sizes_of(

@@ -46,6 +46,12 @@ class TrainingState:
             if config.ema_decay:
                 self.average = FlatWeights(self.network)
                 self.evaluation_network = build_network(config)
+                # What is not trained has no average: the frequencies of a Fourier embedding.
+                fixed = (self.evaluation_network, self.network)
+                for copy, own in zip(
+                    *(network.non_trainable_variables for network in fixed), strict=True
+                ):
+                    copy.assign(own)
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
         self.bad_steps = tf.Variable(0, dtype=tf.int64, name="bad_steps")
         self.worst_bad_steps = tf.Variable(0, dtype=tf.int64, name="worst_bad_steps")
@@ -121,6 +127,25 @@ class FlatWeights(keras.layers.Layer):
                 pieces = split(vector, [weight[replica] for weight in weights])
                 for weight, piece in zip(weights, pieces, strict=True):
                     weight[replica].assign(piece)
+
+
+def average_decay(decay: float, updates: tf.Tensor) -> tf.Tensor:
+    """Decay of the weights' average at its n-th update: min(decay, (1 + n) / (10 + n)).
+
+    The first weights, which are random, are soon forgotten.
+
+    Args:
+        decay: that of the end.
+        updates: n, from 1.
+
+    Source: the released code of Song et al. 2021 (arXiv:2011.13456).
+
+    Example:
+        >>> [round(float(average_decay(0.999, tf.constant(n))), 3) for n in (1, 8, 100_000)]
+        [0.182, 0.5, 0.999]
+    """
+    count = tf.cast(updates, tf.float32)
+    return tf.minimum(decay, (1.0 + count) / (10.0 + count))
 
 
 def split(vector: tf.Tensor, like: Sequence[tf.Tensor]) -> list[tf.Tensor]:

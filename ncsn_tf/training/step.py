@@ -29,8 +29,9 @@ class TrainingStep:
         self.strategy = strategy
         self.objective = objective_of(config)
         self.totals = Totals(config.num_levels)
+        self.jit_compile = config.settled().jit_compile
         self.gradients = tf.function(
-            self._gradients, jit_compile=config.jit_compile or None, autograph=False
+            self._gradients, jit_compile=self.jit_compile or None, autograph=False
         )
         self.run = tf.function(self._run, autograph=False)
         self.run_many = tf.function(self._run_many, autograph=False)
@@ -74,7 +75,7 @@ class TrainingStep:
             self.config.features,
             is_cpu(self.strategy),
             self.config.training_tile,
-            self.config.jit_compile,
+            self.jit_compile,
         )
         if tile == size:
             return self._tile_gradients(images, positions, step)

@@ -3,10 +3,11 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import tensorflow as tf
 
+from ncsn_tf.backend import outcomes, signals
 from ncsn_tf.errors import RestartError, UserError
 from ncsn_tf.training.resume import RunCheckpoints
 
@@ -69,6 +70,14 @@ class Workers:
         replicas = self._strategy.num_replicas_in_sync // self.count
         return self._total(number if self.is_chief else 0) // replicas
 
+    def of_each(self, number: int) -> list[int]:
+        """The number that each worker gives, in their order."""
+        if self.count == 1:
+            return [number]
+        replicas = self._strategy.num_replicas_in_sync // self.count
+        own = [number if index == self.index else 0 for index in range(self.count)]
+        return [total // replicas for total in self._totals(own)]
+
     def wait(self) -> None:
         """Return when all workers have come here."""
         self.any(False)
@@ -80,19 +89,28 @@ class Workers:
             what the work returns; None for the others.
 
         Raises:
+            as `by_all`.
+        """
+        return self.by_all(work if self.is_chief else lambda: None)
+
+    def by_all(self, work: Callable[[], _Result]) -> _Result:
+        """Have each do its part of what all need; they wait for each other.
+
+        Returns:
+            what the work returns.
+
+        Raises:
             Exception: what the work raises.
             UserError: for the others, when it raised: they must not start again without end.
         """
-        if not self.is_chief:
-            if self.any(False):
-                raise UserError("worker 0 could not begin: see its line")
-            return None
         try:
             result = work()
-        except Exception:
-            self.any(True)
+        except Exception as error:
+            self.of_each(error.code if isinstance(error, UserError) else 1)
             raise
-        self.any(False)
+        for index, code in enumerate(self.of_each(0)):
+            if code:
+                _stop_with(outcomes.Outcome(index, code))
         return result
 
     def resume(self, checkpoints: RunCheckpoints) -> bool:
@@ -137,6 +155,8 @@ class Workers:
 
         Raises:
             RestartError: all must be started again.
+            UserError: it ended on an error of its own, which would come again.
+            signals.Interrupted: it was asked to end where a worker cannot wait for the others.
         """
         try:
             yield
@@ -144,6 +164,12 @@ class Workers:
             is_sure = isinstance(error, _LOST)
             if self.count == 1 or not (is_sure or _OF_OTHERS.search(error.message)):
                 raise
+            outcome = outcomes.of_others()
+            if outcome is not None and outcome.is_asked:
+                line = f"{outcomes.ASKED}: nothing was lost; the same command goes on"
+                raise signals.Interrupted(line, outcome.code) from None
+            if outcome is not None and outcome.is_error:
+                _stop_with(outcome)
             first_line = error.message.strip().partition("\n")[0]
             raise RestartError(
                 f"worker {self.index} of {self.count} has lost another worker: start all of them "
@@ -154,6 +180,16 @@ class Workers:
     def _total(self, number):
         return int(self._sum(tf.constant(number, tf.int64)).numpy())
 
+    def _totals(self, numbers):
+        return self._sum(tf.constant(numbers, tf.int64)).numpy().tolist()
+
     def _sum_over_workers(self, number):
         each = self._strategy.run(lambda: tf.identity(number))
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None)
+
+
+def _stop_with(outcome: outcomes.Outcome) -> NoReturn:
+    """End as a worker that stopped on an error of its own, which says itself what it was."""
+    error = UserError(f"worker {outcome.worker} stopped on an error of its own: see its line")
+    error.code = outcome.code
+    raise error from None

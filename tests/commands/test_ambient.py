@@ -164,7 +164,7 @@ def test_an_export_that_is_broken_off_leaves_nothing(monkeypatch, capsys, tmp_pa
 
     monkeypatch.setattr(train, "start_for_training", lambda config: None)
     state = SimpleNamespace(step=SimpleNamespace(numpy=lambda: np.int64(2)))
-    monkeypatch.setattr(loop, "train", lambda config, strategy: state)
+    monkeypatch.setattr(loop, "train", lambda config, strategy, metric: state)
     exports = tmp_path / "export"
     monkeypatch.setattr(
         export, "export_run", lambda run_dir: versions.write_version(exports, write)

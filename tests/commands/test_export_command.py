@@ -41,6 +41,7 @@ def test_the_flags_reach_the_export(exported, capsys):
     assert run_dir == Path("run")
     assert settings.pop("average") is True
     assert {name: value for name, value in settings.items() if value is not None} == {
+        "checkpoint": "newest",
         "max_steps_each": 0,
         "max_batch_size": 32,
     }

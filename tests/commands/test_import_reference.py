@@ -1,4 +1,7 @@
-"""Checkpoint files of NCSNv2's reference trainer become runs: settings, weights, their average."""
+"""Checkpoint files of the reference trainers: settings, weights, their average; runs of them."""
+
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,12 +9,15 @@ import pytest
 from ncsn_tf.commands import import_reference
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import UserError
-from ncsn_tf.pytorch import network_settings, read_checkpoint
+from ncsn_tf.models.ncsnpp import NCSNpp
+from ncsn_tf.pytorch import _numpy_scalar as numpy_scalar
+from ncsn_tf.pytorch import load_reference_weights, network_settings, read_checkpoint
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.training import checkpoints
 
 torch = pytest.importorskip("torch")
 
+GOLDEN = Path(__file__).parent.parent / "golden" / "sde"
 BASE = "ncsnv2_32px_ngf8"
 NAMES = [BASE, "ncsnv2_deeper_64px_ngf4", "ncsnv2_deepest_64px_ngf4"]
 
@@ -69,7 +75,7 @@ def test_the_average_is_taken(prefix, write, golden, golden_params, tmp_path, ca
     assert (step, is_average) == (1234, True)
     assert_score(network, golden(BASE))
     expected = parse_config(["x", "--flagfile=cifar10_ncsnv2", "--features=8", f"--workdir={out}"])
-    assert config == expected
+    assert config == dataclasses.replace(expected, precision="float32")
 
     raw, _, _, is_average = checkpoints.load_network(path, use_average=False)
     assert not is_average
@@ -117,7 +123,8 @@ def test_a_data_set_does_not_bring_the_first_generations_chain(dataset, write, t
     assert convert(write(), out, *flags) == 0, capsys.readouterr().err
     _, config, _, _ = checkpoints.load_network(checkpoints.latest(out))
     expected = ["--flagfile=cifar10_ncsnv2", *flags, "--features=8", f"--workdir={out}"]
-    assert config == parse_config(["x", *expected])
+    expected = parse_config(["x", *expected])
+    assert config == dataclasses.replace(expected, precision="float32")
     assert (config.dataset, config.step_lr, config.denoise) == (dataset, 6.2e-6, True)
 
 
@@ -197,3 +204,75 @@ def test_noise_levels_must_be_those_of_the_network(golden, golden_params, golden
     gamma, alpha, beta = (state[f"normalizer.{part}"] for part in ("gamma", "alpha", "beta"))
     expected = np.concatenate([gamma, alpha, beta])[None]
     np.testing.assert_array_equal(network.end_conv.norm.table, expected)
+
+
+@pytest.fixture
+def third():
+    """The checkpoint of the third generation's trainer."""
+    return GOLDEN / "checkpoint_ncsnpp_ve.pth"
+
+
+def test_a_checkpoint_of_the_third_generation(third, golden):
+    """Weights and averages, which have no names there, give the reference's outputs."""
+    vectors = golden("sde/checkpoint_ncsnpp_ve_outputs")
+    checkpoint = read_checkpoint(third)
+    assert checkpoint.step == vectors["step"] == 4
+    assert checkpoint.weights["sigmas"].shape == (1000,)
+    network = NCSNpp(
+        *((16, 16, 3), 4, (1, 2), 1, (8,)),
+        progressive_input="residual",
+    )
+    outputs = []
+    for arrays in checkpoint[:2]:
+        load_reference_weights(network, arrays)
+        outputs.append(network(vectors["x"], vectors["time_cond"]).numpy())
+    for output, name in zip(outputs, ("output_model", "output_ema"), strict=True):
+        for one, expected in zip(output, vectors[name], strict=True):
+            assert np.abs(one - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-4 * np.abs(outputs[0]).max()
+
+
+@pytest.mark.parametrize("change", ["fewer", "shape", "none", "kind"])
+def test_averages_of_other_weights(change, third, tmp_path):
+    with torch.serialization.safe_globals(numpy_scalar()):
+        content = torch.load(third, weights_only=True)
+    shadow = content["ema"]["shadow_params"]
+    if change == "fewer":
+        del shadow[3]
+    elif change == "shape":
+        shadow[0], shadow[1] = shadow[1], shadow[0]
+    elif change == "none":
+        content["ema"] = {}
+    else:
+        shadow[2] = "weights"
+    path = tmp_path / "changed.pth"
+    torch.save(content, path)
+    with pytest.raises(UserError, match="changed.pth: its averaged weights are not those of its"):
+        read_checkpoint(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def test_nothing_else_is_unpickled(third, tmp_path, capsys):
+    with torch.serialization.safe_globals(numpy_scalar()):
+        content = torch.load(third, weights_only=True)
+    assert type(content["optimizer"]["param_groups"][0]["lr"]) is np.float64
+    path = tmp_path / "evil.pth"
+    for what in (Evil(), np.zeros(3)):
+        content["optimizer"] = what
+        torch.save(content, path)
+        with pytest.raises(UserError, match="evil.pth is not a checkpoint of tensors"):
+            read_checkpoint(path)
+    assert "unpickled" not in capsys.readouterr().out
+    # Nor is the numpy scalar, by anyone else.
+    with pytest.raises(Exception, match="numpy"):
+        torch.load(third, weights_only=True)
+
+
+def test_the_third_generation_becomes_no_run_yet(third, tmp_path, capsys):
+    assert convert(third, tmp_path / "run") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds an NCSN++, DDPM++ or DDPM" in line and not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config, parse_options
-from ncsn_tf.settings.options import option_types, show
+from ncsn_tf.settings.options import Switch, option_types, show
 
 DETERMINISTIC = {"derandomize": True, "deadline": None, "database": None}
 FEW = {"max_examples": 25, **DETERMINISTIC}
@@ -48,6 +48,7 @@ WHOLE = st.one_of(
 NUMBERS = st.one_of(st.floats(), WHOLE, st.floats(0, 2))
 SIZES = st.one_of(WHOLE, st.tuples(WHOLE, WHOLE).map(lambda pair: f"{pair[0]}x{pair[1]}"))
 RIGHT_KIND = {int: WHOLE, float: NUMBERS, bool: st.booleans(), str: TEXTS, ImageSize: SIZES}
+RIGHT_KIND[Switch] = st.one_of(st.booleans(), st.just("auto"))
 
 
 def dataclass_of(name):

@@ -175,7 +175,14 @@ def test_a_damaged_preparation_is_made_anew(cache, pictures, damage, capsys):
     assert entries(cache) == [entry.name]
 
 
-def test_a_picture_that_can_be_read_now_is_taken_in(cache, pictures, capsys):
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_picture_that_can_be_read_now_is_taken_in(
+    has_links, cache, pictures, monkeypatch, capsys
+):
+    """And no other is decoded again, but for those of its part."""
+    monkeypatch.setattr(preparation, "_SYNC_EVERY", 60.0)  # the journal is what was taken over
+    if not has_links:
+        monkeypatch.setattr(os, "link", lambda *_: os.open(pictures, os.O_WRONLY))  # an OSError
     path = pictures / "b" / "30.png"
     whole, status = path.read_bytes(), path.stat()
 
@@ -188,9 +195,22 @@ def test_a_picture_that_can_be_read_now_is_taken_in(cache, pictures, capsys):
     before = entries(cache)
     put(whole)
     capsys.readouterr()
-    assert 30 in images(load_grey(pictures)) and entries(cache) == before
+    journals = []
+    publish = claims.publish
+
+    def note(part, final):
+        journals.append((part / "journal").read_text().splitlines())
+        publish(part, final)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "publish", note)
+        now = images(load_grey(pictures))
+    assert 30 in now and entries(cache) == before
     first = capsys.readouterr().err.splitlines()[0]
-    assert first == f"warning: {path} can be read now: {cache / before[0]} is prepared anew"
+    assert first == f"warning: {path} can be read now: {cache / before[0]} is completed"
+    assert len(journals[0]) == 8  # of 11 parts, all but those of pictures 3, 20 and 30
+    monkeypatch.setenv("NCSN_CACHE", str(cache / "another"))
+    np.testing.assert_array_equal(now, images(load_grey(pictures)))
 
 
 def test_where_the_file_system_has_no_locks(cache, pictures, monkeypatch):

@@ -13,11 +13,15 @@ from training_helpers import assert_same_run, numbers
 
 from ncsn_tf.commands import train
 from ncsn_tf.commands.console import run_command
+from ncsn_tf.data import prepared
 from ncsn_tf.data.batches import training_batches
+from ncsn_tf.data.image_file import FileImages
 from ncsn_tf.data.sources import load_source
 
 PIXELS = np.random.default_rng(0).integers(0, 256, [60, 8, 8, 3], np.uint8)
 WAYS = ["folder", "zip", "tar", "npy", "float npy", "npz", "splits"]
+PREPARED = ["prepared folder", "prepared zip", "prepared tar"]  # as many pictures are
+IS_TEST = np.arange(60) % 20 == 0  # the first of each 20
 
 
 class _SamePictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -48,8 +52,7 @@ def kept(tmp_path_factory):
     found = {"tfds": ("same_pictures", top / "tfds")}
     training, test = (read(found["tfds"], split) for split in ("train", "test"))
     pixels, labels = np.zeros_like(PIXELS), np.zeros(60, np.int64)
-    is_test = np.arange(60) % 20 == 0  # the first of each 20
-    for places, source in ((is_test, test), (~is_test, training)):
+    for places, source in ((IS_TEST, test), (~IS_TEST, training)):
         pixels[places], labels[places] = images(source), source.labels
 
     for place, (image, label) in enumerate(zip(pixels, labels, strict=True)):
@@ -65,6 +68,7 @@ def kept(tmp_path_factory):
     np.savez(top / "splits.npz", **arrays, x_test=images(test), y_test=test.labels[:, None])
     folders = {"folder": "folder", "zip": "packed.zip", "tar": "packed.tar"}
     files = {"npy": "a.npy", "float npy": "floats.npy", "npz": "a.npz", "splits": "splits.npz"}
+    folders |= {f"prepared {way}": name for way, name in folders.items()}
     found |= {way: ("image_folder", top / name) for way, name in folders.items()}
     return found | {way: ("arrays", top / name) for way, name in files.items()}
 
@@ -85,7 +89,16 @@ def tfds_batches(kept):
     return batches(kept["tfds"])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.fixture(autouse=True)
+def few_or_many(request, monkeypatch, tmp_path_factory):
+    """Let a way that is called prepared take these pictures for many."""
+    if request.node.callspec.params["way"] in PREPARED:
+        monkeypatch.setattr(prepared, "_FEW", 0)
+        cache_dir = tmp_path_factory.getbasetemp() / "cache of the same pictures"
+        monkeypatch.setenv("NCSN_CACHE", str(cache_dir))
+
+
+@pytest.mark.parametrize("way", WAYS + PREPARED)
 def test_the_same_images_and_batches(way, kept, tfds_batches):
     for split, count in (("train", 57), ("test", 3)):
         ours, theirs = read(kept[way], split), read(kept["tfds"], split)
@@ -93,6 +106,10 @@ def test_the_same_images_and_batches(way, kept, tfds_batches):
         np.testing.assert_array_equal(images(ours), images(theirs))
         if way in ("npz", "splits"):
             np.testing.assert_array_equal(ours.labels, theirs.labels)
+        elif way.endswith(("folder", "zip", "tar")):  # each picture is in a folder of its own
+            places = np.flatnonzero((split == "test") == IS_TEST)
+            np.testing.assert_array_equal(ours.labels, places)
+        assert isinstance(ours.images, FileImages) == (way in [*PREPARED, "npy"])
     np.testing.assert_array_equal(batches(kept[way]), tfds_batches)
 
 
@@ -125,7 +142,7 @@ def from_tfds(kept, trained, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["folder", "zip", "tar", "npy", "npz"])
+@pytest.mark.parametrize("way", ["folder", "prepared folder", "zip", "tar", "npy", "npz"])
 def test_the_same_training(way, kept, trained, from_tfds, tmp_path):
     """Weights, optimizer and the state of the training after three steps."""
     assert_same_run(trained(kept[way], tmp_path / "run"), from_tfds)

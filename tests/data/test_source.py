@@ -1,9 +1,13 @@
 """Sources of arrays, and the crop of their images."""
 
+import os
+
 import numpy as np
 import pytest
 
-from ncsn_tf.data.source import crop_and_resize, from_arrays
+from ncsn_tf.data.encoded import EncodedImages
+from ncsn_tf.data.image_file import FileImages
+from ncsn_tf.data.source import Source, crop_and_resize, from_arrays
 
 BYTES = np.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3).astype(np.uint8)
 
@@ -66,3 +70,48 @@ def test_crop_and_resize_antialiases_and_rounds():
     pair = np.array([[[0], [3]], [[0], [3]]], np.uint8)
     # bilinear with half-pixel centres: 0, 0.75, 2.25, 3, rounded
     np.testing.assert_array_equal(crop_and_resize(pair, 4)[0, :, 0], [0, 1, 2, 3])
+
+
+def test_fingerprints_tell_sources_apart(tmp_path):
+    array = np.random.RandomState(0).randint(0, 256, (300, 2, 2, 1), np.uint8)
+
+    def of_array(array, labels=None):
+        return from_arrays(array, labels).fingerprint()
+
+    def of_file(array, rows=None, unreadable=()):
+        path = tmp_path / "images.npy"
+        np.save(path, array)
+        os.utime(path, ns=(0, 0))  # files of the same time
+        return Source(FileImages(path, rows, unreadable), "file").fingerprint()
+
+    def of_records(records, value=1):
+        def decode(record):
+            return np.full([2, 2, 1], record[0] * value, np.uint8)
+
+        return Source(EncodedImages(records, decode, (2, 2, 1), "records"), "r").fingerprint()
+
+    changed, last = array.copy(), array.copy()
+    changed[150, 1, 1] ^= 1
+    last[-1, 1, 1] ^= 1  # one of those that are looked at in a file
+    labels = np.arange(300) % 2
+    found = [
+        of_array(array),
+        of_array(changed),
+        of_array(array[::-1]),
+        of_array(array, labels),
+        of_array(array, 1 - labels),
+        of_array(array.reshape(300, 1, 4, 1)),
+        of_file(array),
+        of_file(last),
+        of_file(array, rows=np.arange(299)),
+        of_file(array, unreadable=[150]),
+        of_records([b"a", b"b"]),
+        of_records([b"a", b"c"]),
+        of_records([b"a", b"b"], value=2),
+    ]
+    assert len(set(found)) == len(found)
+    assert (of_array(array.copy()), of_file(array), of_records([b"a", b"b"])) == (
+        found[0],
+        found[6],
+        found[10],
+    )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 import tensorflow as tf
+from training_helpers import TinyNetwork
 
 from ncsn_tf import likelihood
 from ncsn_tf.commands.console import run_command
@@ -36,14 +38,15 @@ def run_dir(tiny_config, tmp_path_factory):
     """A run of digits that was never trained; images of 4 x 4."""
     workdir = str(tmp_path_factory.mktemp("runs") / "digits")
     config = tiny_config(image_size=4, batch_size=16, workdir=workdir)
-    checkpoints.save_network(build_network(config), config, step=7)
+    checkpoints.save_network(TinyNetwork(config), config, step=7)
     return config.run_dir
 
 
 @pytest.fixture(scope="module", autouse=True)
 def traces_once(loads_once):
-    """A likelihood of the same network and choices is traced once for all tests."""
+    """A likelihood of the same, tiny network and choices is traced once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "build_network", TinyNetwork)
         patch.setattr(measure, "_bits_fn", functools.cache(measure._bits_fn))
         yield
 
@@ -81,7 +84,6 @@ def test_the_answer_and_its_files(run_dir, whole):
     assert sorted(os.listdir(out.parent)) == ["bits.json", "bits.npz"]
 
 
-@pytest.mark.slow
 def test_the_numbers_are_those_of_the_library(run_dir, whole):
     network, config, *_ = checkpoints.load_network(checkpoints.latest(run_dir))
     source = load_source("digits", "test", image_size=4, channels=1)
@@ -132,7 +134,9 @@ def test_continued_is_uninterrupted(run_dir, whole, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_of_many_levels(tiny_config, tmp_path):
+def test_a_run_of_many_levels(tiny_config, tmp_path, monkeypatch):
+    """Of the real network."""
+    monkeypatch.setattr(checkpoints, "build_network", build_network)
     config = tiny_config(
         **{"image_size": 4, "model": "ncsnv2", "sigma_begin": 2.0, "num_levels": 200},
         **{"sampling_tile": 1, "workdir": str(tmp_path / "run")},
@@ -300,12 +304,11 @@ def run(*flags, cwd, before=()):
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.slow
 def test_the_command(run_dir, whole, command_server, tmp_path, monkeypatch, capsys):
     """Of the newest run below the folder; a command with another seed does not continue."""
     (tmp_path / "runs").symlink_to(run_dir.parent, target_is_directory=True)
     flags = ["--bits_per_dim", "--ode_tolerance=0.1", "--num_dequantizations=2"]
-    done = command_server.run(["evaluate.py", *flags, "--num_images=2"], cwd=tmp_path)
+    done = command_server.run([runs.NCSN, "evaluate", *flags, "--num_images=2"], cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     place = Path("runs/digits/evaluation/bits_per_dim.json")
     lines = done.stdout.splitlines()
@@ -335,4 +338,4 @@ def test_help_and_mistakes_come_at_once_without_tensorflow(tmp_path):
     assert after.ru_utime - before.ru_utime < 2.0
     done = run(cwd=tmp_path, before=("-c", block))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert done.stderr == "error: say what to measure: --bits_per_dim, --test_loss or both\n"
+    assert done.stderr == "error: say what to measure: --metrics, --bits_per_dim or --test_loss\n"

@@ -17,8 +17,12 @@ from ncsn_tf.commands.console import run_command
 from ncsn_tf.commands.report import main
 from ncsn_tf.data import images
 from ncsn_tf.errors import UserError
+from ncsn_tf.evaluation.quality import history
+from ncsn_tf.evaluation.quality.copies import as_figure, compare
+from ncsn_tf.evaluation.quality.figure import Figure
 from ncsn_tf.evaluation.report import drawings, folder
 from ncsn_tf.evaluation.report.page import build_page, write_page, write_report
+from ncsn_tf.evaluation.report.quality import quality_part
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.training.checkpoints import save_network
@@ -34,6 +38,16 @@ def write_curves(run_dir, curves, suffix=""):
             for step, value in points:
                 tf.summary.scalar(tag, value, step=step)
     writer.close()
+
+
+FIGURES = [
+    *(
+        Figure("FD-Train-digits-1k", "fid", value, step=step, sampler={"sampler": sampler})
+        for step, sampler, value in ((40, "ald", 2.0), (20, "ald", 3.0), (40, "cas", 1.0))
+    ),
+    Figure("CS-Train-digits-1k", "is", 9.0, spread=0.1, step=40, seeds=(0, 1000)),
+    as_figure(compare(np.array([1.0, 2.0]), np.array([2.0, 3.0, 4.0]), 5), step=40),
+]
 
 
 def save_step(run_dir, step, value):
@@ -56,6 +70,7 @@ def run_dir(config, network, tmp_path_factory):
     curves["train/gradient_norm"] = [(step, 3.0) for step in steps]
     curves["test/loss"] = [(20, 45.0), (40, 44.0)]
     write_curves(run_dir, curves)
+    history.append(run_dir, FIGURES)
     for step, value in ((10, 60), (20, 120), (40, 250)):
         save_step(run_dir, step, value)
     (run_dir / "evaluation").mkdir()
@@ -260,11 +275,38 @@ def test_everything_of_a_run(run_dir, page):
     assert page["chain"]["uri"].startswith("data:image/gif;base64,")
 
 
+def test_figures_of_quality_in_the_page(run_dir, page, tmp_path):
+    part = page["quality"]
+    assert [(chart["title"], chart["about"]) for chart in part["charts"]] == [
+        ("FD-Train-digits-1k", "lower is better"),
+        ("CS-Train-digits-1k", "higher is better"),
+    ]
+    lines = part["charts"][0]["series"]
+    assert lines == [
+        {"name": "sampler ald", "steps": [20, 40], "values": [3.0, 2.0]},
+        {"name": "sampler cas", "steps": [40], "values": [1.0]},
+    ]
+    assert part["count"] == 4 and part["rows"][0][:3] == [
+        "CS-Train-digits-1k",
+        "9 \u00b1 0.1",
+        "40",
+    ]
+    assert part["rows"][0][8] == "0 to 999"
+    assert part["copies"].endswith("no more than chance (after step 40).")
+
+    again = dataclasses.replace(FIGURES[0], value=1.5, ranges=(1.0, 2.0), spread=0.7)
+    history.append(tmp_path, [*FIGURES, again])  # measured again: the newer counts
+    part = quality_part(tmp_path)
+    assert part["charts"][0]["series"][0]["values"] == [3.0, 1.5] and part["count"] == 4
+    assert "1.5 \u00b1 0.7 of 2 ranges, minimum 1" in {row[1] for row in part["rows"]}
+
+
 def test_what_a_run_lacks_is_said(tmp_path):
     parse_config(["train.py", *FLAGS, f"--workdir={tmp_path}"]).save(tmp_path / "config.json")
     page = build_page(tmp_path)
     why = {name: part["missing"] for name, part in page.items() if "missing" in (part or "")}
-    assert sorted(why) == ["chain", "charts", "evaluations", "neighbors", "samples", "scores"]
+    parts = ["chain", "charts", "evaluations", "neighbors", "quality", "samples", "scores"]
+    assert sorted(why) == parts
     assert why["chain"] == "The run has no checkpoint yet."
     assert "TensorBoard" in why["charts"]
     assert dict(page["facts"])["steps done"] == "0 of 1,000" and page["weights"] is None
@@ -386,9 +428,11 @@ def shown_step(dom):
 def test_page_in_a_browser(page_path, browse, run_dir):
     dom = browse(page_path)
     assert 'class="error">' not in dom.replace('<noscript><p class="error">', "")
-    assert dom.count("<section ") == 7 and 'class="empty"' not in dom
+    assert dom.count("<section ") == 8 and 'class="empty"' not in dom
     assert '<h1 id="run">a run\'s &lt;b&gt;name</h1>' in dom
-    assert dom.count("<polyline") == 2 + 3 + 1
+    assert dom.count("<polyline") == 2 + 3 + 1 + 3
+    assert dom.count("<h3>FD-Train-digits-1k</h3>") == dom.count("<td>FD-Train-digits-1k</td>") / 3
+    assert "Copies: samples lie nearer to training images" in dom
     assert dom.count('<div class="fact">') == 6
     assert dom.count('alt="sample"') == 8 and dom.count('alt="score"') == 3
     assert "&lt;/script&gt;&lt;script&gt;" in dom  # a key of the evaluation, as text
@@ -442,6 +486,6 @@ def test_page_of_a_run_that_has_nothing_yet(tmp_path, browse):
     parse_config(["train.py", *FLAGS, f"--workdir={tmp_path}"]).save(tmp_path / "config.json")
     dom = browse(write_report(tmp_path))
     assert 'class="error">' not in dom.replace('<noscript><p class="error">', "")
-    assert dom.count('class="empty"') == 6
+    assert dom.count('class="empty"') == 7
     assert "No grid of samples has been drawn" in dom
     assert '<table id="changed">' in dom

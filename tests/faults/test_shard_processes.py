@@ -1,10 +1,10 @@
 """`ncsn sample --shard` and `ncsn merge`, as processes, killed ones too."""
 
 import os
-import time
 
 import pytest
 import runs
+from killer import FILE_MOMENTS, killed_at
 
 SAMPLE = [runs.NCSN, "sample", "--workdir=run", "--num_samples=6", "--batch_size=2", "--seed=3"]
 SHARD = [*SAMPLE, "--block=2", "--out=parts"]
@@ -43,17 +43,18 @@ def test_shards_of_an_export_by_the_variables_of_a_job(command_server, run, tmp_
 
 @pytest.mark.slow
 def test_killed_shards_go_on(command_server, run, tmp_path):
-    """SIGKILL at any moment, until all is there: the files of a shard that nothing met."""
-    many = ["--num_samples=400", "--num_steps_each=20"]  # the last flag of a name counts
-    shard = [*SAMPLE, *many, "--block=2", "--shard=0/1"]
-    works(command_server.run([*shard, "--out=whole"], cwd=tmp_path))
-    kills = 0
-    for delay in (0.1, 0.5, 1, 1.5, 2, 3, 4):
-        with command_server.popen([*shard, "--out=parts"], cwd=tmp_path) as process:
-            time.sleep(delay)
-            kills += process.poll() is None
-            process.kill()
-    assert kills >= 3
-    runs.a_minute_later(tmp_path / "parts")
-    works(command_server.run([*shard, "--out=parts"], cwd=tmp_path))
-    assert runs.contents(tmp_path / "parts") == runs.contents(tmp_path / "whole")
+    """SIGKILL at every moment of a file: in the end, the files of a shard that nothing met."""
+    many = ["--num_samples=60", "--block=2", "--shard=0/1"]  # the last flag of a name counts
+    command = [*SAMPLE, *many]
+    works(command_server.run([*command, "--out=whole"], cwd=tmp_path))
+    command, place = [*command, "--out=parts"], tmp_path / "parts"
+    for name, count, delay in (
+        *(("begun", 1, 0), ("in place", 1, 0), ("begun", 3, 0.0005), ("in place", 4, 0.002)),
+        *(("begun", 5, 0.01), ("in place", 6, 0.03)),
+    ):
+        assert killed_at(
+            command_server, command, tmp_path, place, FILE_MOMENTS[name], count, delay
+        ) in (True, 0)
+        runs.a_minute_later(place)
+    works(command_server.run(command, cwd=tmp_path))
+    assert runs.contents(place) == runs.contents(tmp_path / "whole")

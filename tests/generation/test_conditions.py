@@ -6,8 +6,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import runs
 from PIL import Image
 from tqdm import tqdm
+from training_helpers import TinyNetwork
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.generation.checkpoint_origin import Checkpoint
@@ -15,7 +17,6 @@ from ncsn_tf.generation.conditions import open_condition
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoints
-from ncsn_tf.training.run_network import build_network
 from ncsn_tf.training.run_sampler import sampler_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(1)
-    return build_network(COLOUR)
+    return TinyNetwork(COLOUR)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,6 @@ def test_colours_have_the_means_of_the_picture(draw):
     np.testing.assert_allclose(grey.mean(-1), PIXELS[0, :, :, 0], rtol=0, atol=ROUNDING)
 
 
-@pytest.mark.slow
 def test_blocks_have_the_means_of_the_picture(draw):
     def blocks(images):
         return images.reshape(-1, 4, 2, 4, 2, 3)
@@ -138,7 +138,6 @@ def test_angles_of_an_interpolation():
     assert alone.rows(np.arange(1))[1].own_share == 1
 
 
-@pytest.mark.slow
 def test_interpolation_begins_with_the_image_of_its_seed(draw):
     images = draw(np.arange(4), interpolate=(5, 9), count=4)
     np.testing.assert_array_equal(images[0], draw([5, 6])[0])
@@ -151,7 +150,7 @@ def test_the_command_writes_a_row_for_each_picture(folder, network, command_serv
     checkpoints.save_network(network, dataclasses.replace(COLOUR, workdir=str(run)))
     flags = [f"--workdir={run}", f"--inpaint={folder / 'three.npz'}", f"--out={out}"]
     flags += ["--num_samples=5", "--mask=bottom"]
-    done = command_server.run(["sample.py", *flags], cwd=tmp_path)
+    done = command_server.run([runs.NCSN, "sample", *flags], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Image.open(out) as picture:
         factor = picture.width // 26  # three images of 8 pixels, two gaps

@@ -238,3 +238,13 @@ def test_serialisation_round_trip(layer):
         "compute_dtype",
     ):
         assert getattr(copy, attribute, None) == getattr(layer, attribute, None)
+
+
+def test_a_kernel_and_its_bias_start_from_different_numbers():
+    layer = Convolution(4, size=1)
+    layer.build((None, 4, 4, 1))
+    kernel, bias = layer.get_weights()
+    assert np.all(kernel.ravel() != bias) and np.all(np.abs(bias) <= 1)
+    scaled = Convolution(4, size=1, scale=1.0)
+    scaled.build((None, 4, 4, 1))
+    np.testing.assert_array_equal(scaled.get_weights()[1], 0.0)

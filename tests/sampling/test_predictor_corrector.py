@@ -21,7 +21,6 @@ from gaussian_chains import (
 from ncsn_tf.backend import random
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.sampling.chain import Rows
-from ncsn_tf.sampling.levels import at_sigma
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector, predictor_corrector
 
 # Without correction; one a predictor, so that tests share its graph.
@@ -103,18 +102,17 @@ def test_several_corrections_use_fresh_noise():
     x = tf.ones([3, 4])
     by_hand = x
     chain = PredictorCorrector(SIGMAS, corrector_steps=3, predictor="none")
-    sigma = tf.fill([3], SIGMAS[0])
+    place = chain.route.place(GaussianScore(), rows.num_steps_each, 0)
     for count in range(3):
-        score = at_sigma(GaussianScore(), SIGMAS.numpy())
-        by_hand = chain._correct(score, by_hand, rows, sigma, (0, count))
+        by_hand = chain._correct(place, by_hand, rows, (0, count))
     moved = chain.step(GaussianScore(), x, rows, 0)
     np.testing.assert_allclose(moved, by_hand, rtol=1e-5)
 
 
 def test_unknown_parts():
-    with pytest.raises(ValueError, match="one of reverse, ancestral, none, not euler"):
-        PredictorCorrector(SIGMAS, predictor="euler")
-    with pytest.raises(ValueError, match="one of ald, langevin, not norm"):
+    with pytest.raises(ValueError, match="one of reverse, euler, ancestral, none, not heun"):
+        PredictorCorrector(SIGMAS, predictor="heun")
+    with pytest.raises(ValueError, match="one of ald, langevin, none, not norm"):
         PredictorCorrector(SIGMAS, corrector="norm")
 
 

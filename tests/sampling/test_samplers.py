@@ -136,7 +136,7 @@ ONE_LEVEL = geometric_sigmas(0.01, 0.01, 1)
         ("cas", SIGMAS, {"step_lr": 1.0}, ValueError, "step size of sampler=cas must be between"),
         ("ald", SIGMAS, {"step_lr": 0.0}, ValueError, "must be between 0 and inf with"),
         ("pc", SIGMAS, {"snrr": 0.1}, TypeError, "no sampler has a setting snrr"),
-        ("pc", SIGMAS, {"corrector": "norm"}, ValueError, "one of ald, langevin, not norm"),
+        ("pc", SIGMAS, {"corrector": "norm"}, ValueError, "one of ald, langevin, none, not norm"),
     ],
 )
 def test_what_a_sampler_cannot_use(sampler, sigmas, settings, error, message):

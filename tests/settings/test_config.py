@@ -40,6 +40,11 @@ RUNTIME = [
     "eval_batches",
     "sample_every",
     "num_sample_images",
+    "metric_every",
+    "metric",
+    "metric_samples",
+    "metric_features",
+    "inception",
     "checkpoint_every",
     "keep_checkpoints",
     "num_virtual_devices",
@@ -50,6 +55,7 @@ RUNTIME = [
     "recompute",
     "steps_per_execution",
     "export",
+    "stopped_code",
 ]
 
 
@@ -99,6 +105,7 @@ BAD = [
     *[("objective", value) for value in ("", "DSM", "esm", "sm")],
     ("num_projections", 2),
     *[("precision", value) for value in ("float16", "", "FLOAT32")],
+    *[("jit_compile", value) for value in ("true", "", 1, None)],
     *[(name, value) for name in ("sigma_begin", "sigma_end") for value in (0, 0.0, -1.0)],
     *[("sigma_end", value) for value in (1.0, 2.0)],
     *[("learning_rate", value) for value in (0.0, -1e-3)],
@@ -203,7 +210,7 @@ def test_messages_say_what_would_be_right():
         ),
         ({"ema_decay": 1.0}, "--ema_decay=1.0 must be below 1"),
         ({"learning_rate": 0.0}, "--learning_rate=0.0 must be above 0"),
-        ({"precision": "x"}, "--precision=x must be float32 or mixed_bfloat16"),
+        ({"precision": "x"}, "--precision=x must be auto or float32 or mixed_bfloat16"),
     ]:
         with pytest.raises(ConfigError) as error:
             Config(**settings)

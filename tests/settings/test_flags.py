@@ -295,7 +295,8 @@ def test_a_misspelt_dataset_is_hinted_at(typed, meant):
         ("--sigma_end=2.0", "--sigma_end=2.0 must be below --sigma_begin=1.0"),
         ("--export=may: be", "--export=may: be must be true or false"),
         ("--export=", "--export= must be true or false"),
-        ("--precision=half", "--precision=half must be float32 or mixed_bfloat16"),
+        ("--jit_compile=maybe", "--jit_compile=maybe must be auto, true or false"),
+        ("--precision=half", "--precision=half must be auto or float32 or mixed_bfloat16"),
         ("features=3", "unexpected argument 'features=3': flags are given as --name=value"),
         ("--features", "Missing value for flag --features"),
         ("--dataset", "Missing value for flag --dataset"),
@@ -304,6 +305,24 @@ def test_a_misspelt_dataset_is_hinted_at(typed, meant):
 )
 def test_messages(arg, message):
     assert error_of(arg) == message
+
+
+@pytest.mark.parametrize(
+    "args, jit_compile",
+    [
+        ([], "auto"),
+        (["--jit_compile=auto"], "auto"),
+        (["--jit_compile"], True),
+        (["--nojit_compile"], False),
+        (["--jit_compile=true"], True),
+        (["--jit_compile=0"], False),
+        (["--jit_compile=auto", "--nojit_compile"], False),
+    ],
+)
+def test_a_switch_has_three_values(args, jit_compile):
+    config = config_of(*args)
+    assert config.jit_compile == jit_compile
+    assert Config.from_json(config.to_json()) == config
 
 
 def test_options_have_their_defaults():
@@ -352,7 +371,7 @@ def test_help_mentions_every_field_on_one_line():
     assert lines[:3] == ["usage: train.py [--flag=value ...]", "", "Train a network."]
     assert max(map(len, lines)) <= 100
     for field in dataclasses.fields(Config):
-        usages = (f"--{field.name}=", f"--[no]{field.name} ")
+        usages = (f"--{field.name}=", f"--[no]{field.name} ", f"--[no]{field.name}[=")
         assert sum(line.strip().startswith(usages) for line in lines) == 1
         assert sum(f"  {field.metadata['help']} [" in f"{line} [" for line in lines) == 1
     for group in ("data", "network", "noise", "training", "sampling", "run"):

@@ -9,16 +9,33 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from training_helpers import TinyNetwork
 
 from ncsn_tf.backend.compat import KERAS_3, raw_variable
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoint_files, checkpoint_reading, checkpoints
+from ncsn_tf.training import state as state_module
 from ncsn_tf.training.checkpoints import open_config, open_run
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_network import build_network
 from ncsn_tf.training.state import TrainingState
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny_network():
+    """In place of the real one, where a test does not say `real_network`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (state_module, checkpoints):
+            patch.setattr(module, "build_network", TinyNetwork)
+        yield
+
+
+@pytest.fixture
+def real_network(monkeypatch):
+    for module in (state_module, checkpoints):
+        monkeypatch.setattr(module, "build_network", build_network)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +111,11 @@ def saved(state, config):
     return RunCheckpoints(state, config).save()
 
 
-def test_every_variable_is_in_the_checkpoint(state, saved):
+def test_every_variable_is_in_the_checkpoint(real_network, settings, strategy, config):
     """Nothing hides from tf.train.Checkpoint, which does not look into a Keras layer's lists."""
+    state = TrainingState(settings(), strategy)
+    move(state)
+    saved = RunCheckpoints(state, config).save()
     stored = {}
     for name, shape in tf.train.list_variables(saved):
         part, _, rest = name.partition("/")
@@ -114,6 +134,9 @@ def test_every_variable_is_in_the_checkpoint(state, saved):
     assert stored == {"step": [()], "skipped_steps": [()], "config": [()], "save_counter": [()]}
     sizes = [variable.shape.num_elements() for variable in state.network.variables]
     assert sum(sizes) == state.network.count_params() == state.weights.vector.shape[0]
+    other = TrainingState(settings(seed=99), strategy)
+    assert RunCheckpoints(other, config).restore()
+    assert_same(numbers(state), numbers(other))
 
 
 def test_a_checkpoint_restores_everything(state, fresh, saved, config):
@@ -431,7 +454,7 @@ def test_a_writer_that_may_not_write(state, saved, config):
 
 def test_a_network_of_a_damaged_checkpoint(state, saved):
     data = Path(saved + ".data-00000-of-00001")
-    kernel = np.asarray(state.evaluation_network.begin_conv.kernel)
+    kernel = np.asarray(state.evaluation_network.begin.kernel)
     flip(data, data.read_bytes().index(kernel.tobytes()))
     with pytest.raises(UserError, match=re.escape(f"checkpoint {saved} cannot be read")):
         checkpoints.load_network(saved)
@@ -495,7 +518,7 @@ def test_a_run_is_opened_at_its_newest_checkpoint(state, settings, tmp_path, mon
         open_run("runs/other")
 
 
-def test_a_network_and_its_average_are_a_run_too(settings, tmp_path):
+def test_a_network_and_its_average_are_a_run_too(real_network, settings, tmp_path):
     """Of the second generation, whose noise levels are in the settings, not in the checkpoint."""
     config = settings(model="ncsnv2", workdir=str(tmp_path / "imported"))
     network, average = build_network(config), build_network(config)
@@ -511,7 +534,7 @@ def test_a_network_and_its_average_are_a_run_too(settings, tmp_path):
     assert np.any(score(average) != score(network))
 
 
-def test_a_network_alone_is_a_run_too(settings, tmp_path):
+def test_a_network_alone_is_a_run_too(real_network, settings, tmp_path):
     config = settings(ema_decay=0.0, workdir=str(tmp_path / "imported"))
     keras.utils.set_random_seed(3)
     network = build_network(config)

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import re
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.sampling.sampler import Sampler
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints, hooks, loop
+from ncsn_tf.training import arithmetic, checkpoints, hooks, loop
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.hooks import Every
 from ncsn_tf.training.reporter import Reporter
@@ -69,10 +68,15 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(settings, tmp_path_factory):
-    """On one replica, with everything that a run can write."""
-    config = settings(workdir=str(tmp_path_factory.mktemp("run") / "one"))
+    """On one replica, with everything that a run can write, by a network of a few weights."""
+    config = settings(workdir=str(tmp_path_factory.mktemp("run") / "one"), learning_rate=0.03)
     stderr = tmp_path_factory.mktemp("stderr") / "lines"
-    with open(stderr, "w") as file, contextlib.redirect_stderr(file):
+    with (
+        open(stderr, "w") as file,
+        contextlib.redirect_stderr(file),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(state_module, "build_network", TinyNetwork)
         state, lines = train(config)
     return Run(config, lines, stderr.read_text(), state)
 
@@ -85,10 +89,20 @@ def run_on_two(settings, tiny_network, tmp_path):
     return Run(config, lines, "", state)
 
 
-def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(run, tmp_path):
-    lines, run_dir = run.resumed_at(40, replicas(1), tmp_path / "resumed")
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(settings, tmp_path):
+    """Of the real network."""
+    steps = {"num_steps": 20, "checkpoint_every": 12}
+    config = settings(workdir=str(tmp_path / "whole"), **steps, **TRAINING_ALONE)
+    run = Run(config, [], "", train(config)[0])
+    lines, run_dir = run.resumed_at(12, replicas(1), tmp_path / "resumed")
     (line,) = lines
-    assert line.startswith(f"Resuming {run_dir} at step 40 of 60 on 1 device, CPU (")
+    assert line.startswith(f"Resuming {run_dir} at step 12 of 20 on 1 device, CPU (")
+    assert_same_run(numbers(run.config.run_dir), numbers(run_dir))
+
+
+def test_a_run_that_measures_and_draws_trains_as_one_that_does_not(run, tiny_network, tmp_path):
+    lines, run_dir = run.resumed_at(40, replicas(1), tmp_path / "resumed")
+    assert lines[0].startswith(f"Resuming {run_dir} at step 40 of 60 on 1 device, CPU (")
     assert_same_run(numbers(run.config.run_dir), numbers(run_dir))
 
 
@@ -137,13 +151,13 @@ def test_the_run_ends_with_its_checkpoint(run):
     assert Config.load(run.config.run_dir / "config.json") == run.config
     assert checkpoints.latest(run.config.run_dir).endswith("step-60")
     stored = numbers(run.config.run_dir)
-    name = "network/begin_conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"
-    np.testing.assert_array_equal(stored[name], run.state.network.begin_conv.kernel)
+    name = "network/begin/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    np.testing.assert_array_equal(stored[name], run.state.network.begin.kernel)
     assert np.any(stored["average" + name.removeprefix("network")] != stored[name])
     assert run.state.skipped_steps.numpy() == 0
 
 
-def test_nothing_is_left_to_train(run):
+def test_nothing_is_left_to_train(run, tiny_network):
     files = sorted(run.config.run_dir.rglob("*"))
     state, lines = train(dataclasses.replace(run.config, num_steps=60))
     assert [line.split()[0] for line in lines] == ["Resuming", "Nothing"]
@@ -151,7 +165,7 @@ def test_nothing_is_left_to_train(run):
     assert sorted(run.config.run_dir.rglob("*")) == files
 
 
-def test_other_settings_are_refused_before_anything_is_written(run):
+def test_other_settings_are_refused_before_anything_is_written(run, tiny_network):
     changed = dataclasses.replace(run.config, batch_size=8, seed=5)
     with pytest.raises(ConfigError, match="--batch_size: the run has 16.*--seed: the run has"):
         train(changed)
@@ -417,19 +431,15 @@ def test_jit_compile_is_off_where_xla_takes_minutes(device, xla_on_cpu, fake, mo
     config = dataclasses.replace(fake, num_steps=1, jit_compile=True)
     strategy = replicas(1)
     if device == "GPU":
-        extended = SimpleNamespace(worker_devices=("/replica:0/task:0/device:GPU:0",))
-        others = SimpleNamespace(extended=extended)
-        choose = loop._without_slow_xla
-        monkeypatch.setattr(
-            loop, "_without_slow_xla", lambda config, _, say: choose(config, others, say)
-        )
+        monkeypatch.setattr(arithmetic, "is_cpu", lambda strategy: False)
     _, lines = train(config, strategy)
     is_off = device == "CPU" and not xla_on_cpu
     assert [config.jit_compile for config in seen] == [not is_off]
     assert len(lines) == 1 + is_off
     if is_off:
         assert lines[1].startswith("--jit_compile is off: XLA of TensorFlow ")
-    assert Config.load(config.run_dir / "config.json") == config
+    stored = Config.load(config.run_dir / "config.json")
+    assert stored == dataclasses.replace(config, precision="float32")
 
 
 # --- images of one's own ---

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from training_helpers import TinyNetwork
 
 from ncsn_tf import losses
 from ncsn_tf.backend.compat import raw_variables
@@ -10,6 +11,7 @@ from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.backend.random import Stream, normal
 from ncsn_tf.models.networks import NCSN
 from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.training import state as state_module
 from ncsn_tf.training.objective import (
     Objective,
     Perturbation,
@@ -171,10 +173,10 @@ def test_projections_depend_on_seed_step_and_position_only():
 
 
 @pytest.mark.slow
-def test_a_step_on_two_replicas_trains_the_objective(tiny_config):
+def test_a_step_on_two_replicas_trains_the_objective(tiny_config, monkeypatch):
     """Loss, gradient norm and movement of a compiled step against the definitions."""
+    monkeypatch.setattr(state_module, "build_network", TinyNetwork)
     config = tiny_config(
-        features=8,
         batch_size=6,
         anneal_power=1.5,
         seed=5,

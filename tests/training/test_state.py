@@ -7,8 +7,10 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf.backend.devices import mirrored_strategy
+from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.schedule import geometric_sigmas
+from ncsn_tf.training import state as state_module
 from ncsn_tf.training.run_network import build_network
 from ncsn_tf.training.state import TrainingState
 
@@ -89,3 +91,18 @@ def test_restored_networks_are_flattened(state):
     state.flatten()
     np.testing.assert_array_equal(state.weights.vector, flat(state.network))
     np.testing.assert_array_equal(state.average.vector, flat(state.evaluation_network))
+
+
+def test_what_is_not_trained_is_the_evaluation_networks_too(config, strategy, monkeypatch):
+    """Both networks draw Fourier frequencies of their own; those of the trained one count."""
+
+    def build(config, recompute=False):
+        return NCSNpp((8, 8, 1), 4, (1,), 1, (), recompute=recompute)
+
+    monkeypatch.setattr(state_module, "build_network", build)
+    state = TrainingState(config, strategy)
+    networks = state.network, state.evaluation_network
+    assert networks[0] is not networks[1]
+    own, copy = (np.asarray(network.embed0.frequencies) for network in networks)
+    np.testing.assert_array_equal(copy, own)
+    assert np.any(build(config).embed0.frequencies != own)

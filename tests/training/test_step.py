@@ -1,5 +1,7 @@
 """The training step: the same on any number of replicas, and harmless when it is not finite."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -24,7 +26,7 @@ EMA_DECAY = 0.75
 def settings(tiny_config):
     """Settings of a run, changed by name."""
     own = {
-        "features": 4,  # with 2, the statistics over the channels make the loss a chaotic function
+        "features": 16,  # with 2, the statistics over them make the loss a chaotic function
         "learning_rate": LEARNING_RATE,
         "adam_epsilon": 0.1,  # large, so that the size of a gradient matters, and not its rounding
         "ema_decay": EMA_DECAY,
@@ -98,7 +100,9 @@ class Trace:
 @pytest.fixture(scope="module")
 def runs(settings):
     """Fresh runs on one and on two replicas. (A new state empties TensorFlow's caches.)"""
-    return Run(1, settings()), Run(2, settings())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(state_module, "build_network", functools.partial(TinyNetwork, width=4))
+        return Run(1, settings()), Run(2, settings())
 
 
 @pytest.fixture(scope="module")
@@ -218,10 +222,12 @@ def test_totals_are_means_over_the_good_steps():
 
 
 @pytest.mark.slow
-def test_a_network_of_another_size_can_follow_in_the_same_process(runs, settings, monkeypatch):
+def test_a_network_of_another_size_can_follow_in_the_same_process(settings, monkeypatch):
     """With collective operations on CPUs, the second one ends in a shape mismatch."""
-    monkeypatch.setattr(state_module, "build_network", TinyNetwork)
-    for run in (runs[1], Run(2, settings(optimizer="SGD"))):
+    for width in (2, 3):
+        network = functools.partial(TinyNetwork, width=width)
+        monkeypatch.setattr(state_module, "build_network", network)
+        run = Run(2, settings(optimizer="SGD"))
         before = run.weights()
         run.train(batch(0))
         first, second = run.copies(run.state.weights.vector)
@@ -234,11 +240,21 @@ def test_a_network_of_another_size_can_follow_in_the_same_process(runs, settings
 ARGUMENTS = (batch(0), np.arange(8, dtype=np.int32), np.int64(0))
 
 
-def first_gradients(config):
-    """(gradient, loss, ...) of the first step from weights that the seed decides."""
+def gradients_fn(config):
+    """() -> (gradient, loss, ...) of the first step from weights that the seed decides."""
     strategy = mirrored_strategy(["CPU:0"])
     step = TrainingStep(TrainingState(config, strategy), config, strategy)
-    return step.gradients(*(tf.constant(each) for each in ARGUMENTS))
+    return lambda: step.gradients(*(tf.constant(each) for each in ARGUMENTS))
+
+
+def first_gradients(config):
+    return gradients_fn(config)()
+
+
+@pytest.fixture(scope="module")
+def plain(settings):
+    """`gradients_fn` of the whole batch at once: traced one time for all that is compared to it."""
+    return gradients_fn(settings(training_tile=8))
 
 
 def assert_close(results, expected, tolerance):
@@ -249,15 +265,13 @@ def assert_close(results, expected, tolerance):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not compat.XLA_ON_CPU, reason="XLA of this TensorFlow takes minutes on a CPU")
-def test_xla_gives_the_same_gradient(settings):
-    results, expected = first_gradients(settings(jit_compile=True)), first_gradients(settings())
-    assert_close(results, expected, 1e-4)
+def test_xla_gives_the_same_gradient(settings, plain):
+    assert_close(first_gradients(settings(jit_compile=True)), plain(), 1e-4)
 
 
 @pytest.mark.slow
-def test_bfloat16_gives_nearly_the_same_gradient(settings):
-    results = first_gradients(settings(precision="mixed_bfloat16", features=16))
-    expected = first_gradients(settings(features=16))
+def test_bfloat16_gives_nearly_the_same_gradient(settings, plain):
+    results, expected = first_gradients(settings(precision="mixed_bfloat16")), plain()
     assert results[0].dtype == tf.float32
     assert_close(results, expected, 0.2)
     assert tf.norm(results[0] - expected[0]) > 1e-4 * tf.norm(expected[0])
@@ -267,17 +281,13 @@ def test_bfloat16_gives_nearly_the_same_gradient(settings):
 
 
 @pytest.mark.slow
-def test_tiles_give_the_gradient_of_the_batch(settings):
+def test_tiles_give_the_gradient_of_the_batch(settings, plain):
     """And the same bits each time, although two tiles are computed at once."""
-    strategy = mirrored_strategy(["CPU:0"])
-    state = TrainingState(settings(), strategy)
-    arguments = (tf.constant(batch(0)), tf.range(8), tf.constant(0, tf.int64))
     results = {}
-    for tile in (8, 2):
-        gradients = TrainingStep(state, settings(training_tile=tile), strategy).gradients
-        results[tile] = gradients(*arguments)
+    for tile, gradients in ((8, plain), (2, gradients_fn(settings(training_tile=2)))):
+        results[tile] = gradients()
         for _ in range(20):
-            for value, again in zip(results[tile], gradients(*arguments), strict=True):
+            for value, again in zip(results[tile], gradients(), strict=True):
                 np.testing.assert_array_equal(value, again)
     gradient, loss, level_losses, level_counts = results[8]
     parts = results[2]

@@ -2,7 +2,9 @@
 
 folder     what is read from the run's folder: settings, curves, sample grids, evaluations
 drawings   what is drawn with its network: a chain, neighbours of samples, scores
-page       the page of both, `template.html` filled in
+quality    its figures of quality, from metrics.jsonl
+page       the page of them, `template.html` filled in
 
-Of the package that it is in, it imports `neighbors` and `samples`; commands may import it.
+Of the package that it is in, it imports `neighbors`, `quality` and `samples`; commands may import
+it.
 """

@@ -20,7 +20,7 @@ from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import show_value
 
 _FLAGS = shipped("flags")
-_PLACES = ("workdir", "data_dir", "cache_dir")  # where a run is, and not what it is
+_PLACES = ("workdir", "data_dir", "cache_dir", "inception")  # where a run is, not what it is
 _MOST_PICTURES = 60
 _MOST_BYTES = 2e7  # of them all
 _LEVEL_TAG = re.compile(r"train/loss_levels?_(\d+)(?:_to_(\d+))?")
@@ -85,6 +85,7 @@ def _experiments():
 
 
 def _changed(config, expected):
+    config, expected = config.settled(), expected.settled()  # a run has no "auto" any more
     return [
         field.name
         for field in dataclasses.fields(config)
@@ -193,13 +194,26 @@ def evaluations(run_dir: str | os.PathLike) -> list[dict]:
     tables = []
     for path in sorted((Path(run_dir) / "evaluation").glob("*.json")):
         try:
-            rows = _rows(json.loads(_read(path)))
+            rows = _rows(_shortened(json.loads(_read(path))))
         except ValueError as error:
             raise UserError(f"{path} is not valid JSON: {error}") from None
         except RecursionError:
             raise UserError(f"{path} is nested too deeply to be shown") from None
         tables.append({"name": path.stem.replace("_", " "), "rows": rows})
     return tables
+
+
+def _shortened(content):
+    """What a file holds; of the figures of a sweep or a ranking their names and values."""
+    tried = content.get("tried") if isinstance(content, dict) else None
+    if not isinstance(tried, dict) or not all(isinstance(part, list) for part in tried.values()):
+        return content
+
+    def words(figure):
+        return f"{figure.get('name')} {figure.get('value')}" if isinstance(figure, dict) else "?"
+
+    shown = {name: ", ".join(map(words, part)) or "diverged" for name, part in tried.items()}
+    return {**content, "tried": shown}
 
 
 def _rows(values, prefix=""):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from ncsn_tf.errors import UserError
 from ncsn_tf.evaluation.report import drawings, folder
+from ncsn_tf.evaluation.report.quality import quality_part
 from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.files import check_place, require_ending, user_path, write_atomically
+from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoint_files, checkpoints
 from ncsn_tf.training.run_data import with_places
@@ -22,6 +24,7 @@ _PLACE = "{{data}}"
 def write_report(
     workdir: str | os.PathLike = "",
     *,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     data_dir: str = "",
     cache_dir: str = "",
@@ -37,7 +40,7 @@ def write_report(
 
     Args:
         workdir: the run's folder; empty is the newest in runs/.
-        average, data_dir, cache_dir, chain, chain_file, neighbors, space, scores: as in
+        checkpoint, average, data_dir, cache_dir, chain, chain_file, neighbors, space, scores: as in
             `build_page`.
         out: the page; empty is report.html in the run's folder.
         say: called with each line.
@@ -54,6 +57,7 @@ def write_report(
     require_ending(target, (".html", ".htm"))
     page = build_page(
         run_dir,
+        checkpoint=checkpoint,
         average=average,
         data_dir=data_dir,
         cache_dir=cache_dir,
@@ -84,6 +88,7 @@ def write_page(target: str | os.PathLike, page: dict) -> None:
 def build_page(
     run_dir: Path,
     *,
+    checkpoint: str | int = NEWEST,
     average: bool = True,
     data_dir: str = "",
     cache_dir: str = "",
@@ -100,6 +105,7 @@ def build_page(
 
     Args:
         run_dir: the run's folder.
+        checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
         data_dir: where the data are; empty is where the run has them from.
         cache_dir: where large data sets are kept decoded; empty is the run's.
@@ -113,7 +119,7 @@ def build_page(
     Raises:
         UserError: no run, or a file that cannot be read.
     """
-    config, network, step, weights = _open(run_dir, average)
+    config, network, step, weights = _open(run_dir, checkpoint, average)
     config = with_places(config, data_dir, cache_dir)
     curves = folder.scalars(run_dir)
     grids, num_grids = folder.sample_grids(run_dir)
@@ -129,6 +135,7 @@ def build_page(
         "charts": folder.charts(curves, config),
         "samples": {"grids": grids, "count": num_grids},
         "evaluations": tables,
+        "quality": quality_part(run_dir),
         **_drawn(config, network, wanted, ready, space, say),
     }
     if not page["charts"]:
@@ -140,12 +147,13 @@ def build_page(
     return page
 
 
-def _open(run_dir, average):
+def _open(run_dir, checkpoint, average):
     """(config, network, step, kind of weights) of a run; without a checkpoint only its config."""
     settings = run_dir / "config.json"
-    if settings.is_file() and not checkpoint_files.listed(run_dir):
+    is_newest = checkpoint == NEWEST
+    if is_newest and settings.is_file() and not checkpoint_files.listed(run_dir):
         return Config.load(settings), None, 0, None
-    run = checkpoints.open_run(run_dir, average)
+    run = checkpoints.open_run(run_dir, average, checkpoint)
     return run.config, run.network, run.step, run.weights
 
 

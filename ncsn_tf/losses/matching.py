@@ -1,4 +1,4 @@
-"""Objectives for score networks, one value an example, for any score function.
+"""Score matching, one value an example, for any score function.
 
 All estimate, up to a constant that no score function changes, the Fisher divergence
 
