@@ -24,6 +24,11 @@ TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/backend/te
 	tests/serving/test_export.py \
 	$(addprefix tests/training/test_,checkpoints.py loop.py optimizers.py state.py step.py)
 
+# Three processes for two cores: a quarter of the time a test waits, for files and other processes. A
+# file is for one of them, which shares its fixtures. Files begin in the order of conftest.py: sorted
+# by their numbers of tests, long files of few tests would begin last, and leave a process alone.
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test test-slow soak reliability test-addons requirements format clean
 
 demo: .venv/installed
@@ -36,11 +41,10 @@ test: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(SPREAD)
 
-# In the order of conftest.py: sorted by their numbers of tests, the fifty kills would begin last.
 test-slow: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	$(BIN)/python -m pytest $(SPREAD) -m slow
 
 MINUTES ?= 30
 soak reliability: export PYTHONPATH := .:tests:tests/training:tests/serving:tests/faults
@@ -56,7 +60,7 @@ reliability: .venv/installed
 # Where .venv exists too, each set also reads what the other one wrote.
 test-addons: .venv-addons/installed
 	OTHER_PYTHON=$(abspath $(wildcard $(BIN)/python)) \
-		$(BIN_ADDONS)/python -m pytest -n 2 --dist loadfile $(TESTS_ADDONS)
+		$(BIN_ADDONS)/python -m pytest $(SPREAD) $(TESTS_ADDONS)
 
 requirements:
 	$(PYTHON) .ci/requirements.py

@@ -58,19 +58,23 @@ OPTIONAL = {"ncsn_tf.pytorch.read_checkpoint": "torch"}
 SLOW = {"ncsn_tf.training.arrays.train", "ncsn_tf.generation.arrays.sample"}
 
 
-# The longest files of the slow tests begin first: no worker is left alone with one at the end.
+# The longest files begin first, in this order: no process is left alone with one at the end.
 LONGEST = tuple(
     str(Path("tests", *name.split("/")))
     for name in (
-        *("training/test_workers.py", "training/test_step.py", "faults/test_fifty_kills.py"),
-        *("faults/test_numbers.py", "faults/test_soak.py", "benchmarks/test_benchmarks.py"),
+        *("faults/test_numbers.py", "training/test_workers.py", "faults/test_fifty_kills.py"),
+        *("test_addons.py", "test_package_sets.py", "faults/test_soak.py", "test_package.py"),
+        *("benchmarks/test_benchmarks.py", "training/test_step.py", "test_before_packages.py"),
+        *("faults/test_full_disks.py", "evaluation/test_tuning.py", "test_scaling.py"),
+        *("serving/test_export.py", "training/test_loop.py", "models/test_ncsnpp.py"),
     )
 )
 
 
 @pytest.hookimpl(tryfirst=True)  # before slow tests are left out
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.location[0] not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.location[0], len(places)))
     for item in items:
         if item.name in SLOW:
             item.add_marker(pytest.mark.slow)

@@ -15,7 +15,8 @@ TRAINING_FACTOR = 3
 def forward_gflop(network: Callable) -> float:
     """Billions of operations in the convolutions that one evaluation of one image asks for.
 
-    A multiply-add counts as two. Normalisation, pooling and the like are not counted. A convolution
+    A multiply-add counts as two. Normalisation, pooling, filters, attention's products of pixels
+    with pixels and the like are not counted. A convolution
     that is merged with the pooling after it counts as if it was not, so that programs which do not
     merge them can be compared.
     """
@@ -61,7 +62,7 @@ class Shape:
         """Of one image; see `multiply_adds`, the function."""
         height, width, inputs, _ = self.kernel
         size = height * width
-        if unmerged and self.stride == 2:
+        if unmerged and self.stride == 2 and height == 4:
             size = self.stride**2 * (height - 1) * (width - 1)
         return math.prod(self.result) * size * inputs
 

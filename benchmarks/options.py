@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 
+from ncsn_tf.backend.choices import THIRD_MODELS
 from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
@@ -11,16 +12,19 @@ from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import KINDS, option, show
 
 _BOOLEANS = {"true": True, "false": False}
+PYTORCH_MODELS = ("ncsn", "ncsnpp", "ddpmpp")
 
 # Flags that take a list, and of which every combination is measured: the setting that each gives,
 # and its kind. All but onednn are settings of a run's `Config`.
 LISTS = {
     "dataset": ("dataset", str),
+    "model": ("model", str),
     "features": ("features", int),
     "batch_sizes": ("batch_size", int),
     "precision": ("precision", str),
     "jit_compile": ("jit_compile", bool),
     "recompute": ("recompute", bool),
+    "dropout": ("dropout", float),
     "ema_decay": ("ema_decay", float),
     "num_virtual_devices": ("num_virtual_devices", int),
     "sampling_tile": ("sampling_tile", int),
@@ -30,6 +34,10 @@ LISTS = {
 
 def _list(default, help):
     return option(default, help, "compared (lists: 1,2)")
+
+
+def _model():
+    return _list("ncsn", "networks; ncsnpp and ddpmpp as published, on continuous times")
 
 
 def _features(default="32,64,128"):
@@ -106,14 +114,25 @@ class Options:
 
     def _case(self, settings):
         given = {key: value for key, value in settings.items() if key != "onednn"}
-        base = self.base_config(given.get("dataset", "cifar10"))
+        base = self.base_config(given.get("dataset", "cifar10"), given.get("model", "ncsn"))
+        if getattr(self, "pytorch", False) and base.model not in PYTORCH_MODELS:
+            raise ConfigError(
+                f"{show('pytorch', True)} is for --model={' or '.join(PYTORCH_MODELS)}, not "
+                f"{base.model}: there is no other network in PyTorch"
+            )
         config = dataclasses.replace(base, **given, **self.fixed_settings())
         config.check_replicas(config.num_virtual_devices or 1)
         return Case(config, settings)
 
-    def base_config(self, dataset: str) -> Config:
-        """The data set's experiment, with the images' size of these flags."""
-        base = parse_config(["benchmarks", f"--dataset={dataset}"])
+    def base_config(self, dataset: str, model: str) -> Config:
+        """The data set's experiment, with the images' size of these flags.
+
+        A network of the third generation is the published one, but for its dropout.
+        """
+        flags = [f"--dataset={dataset}", f"--model={model}"]
+        if model in THIRD_MODELS:
+            flags += ["--dropout=0", *(["--continuous"] if model in PYTORCH_MODELS else [])]
+        base = parse_config(["benchmarks", *flags])
         return dataclasses.replace(base, image_size=self.image_size, channels=self.channels)
 
     def fixed_settings(self) -> dict:
@@ -125,11 +144,13 @@ class Options:
 class TrainOptions(Options):
     """Seconds a training step on synthetic images."""
 
+    model: str = _model()
     features: str = _features()
     batch_sizes: str = _batch_sizes("4,16")
     precision: str = _precision()
     jit_compile: str = _list("false", "compile the step with XLA")
     recompute: str = _list("false", "keep only the blocks' inputs")
+    dropout: str = _list("0", "share that blocks set to 0, of the third generation")
     ema_decay: str = _list("0", "decay of the averaged weights; 0 is off")
     num_virtual_devices: str = _devices("0")
     onednn: str = _onednn()
@@ -142,6 +163,7 @@ class TrainOptions(Options):
 class SampleOptions(Options):
     """Seconds a network evaluation, and a Langevin step in the compiled chain."""
 
+    model: str = _model()
     features: str = _features()
     batch_sizes: str = _batch_sizes("4,16")
     precision: str = _precision()
@@ -155,6 +177,7 @@ class SampleOptions(Options):
 class ConvolutionsOptions(Options):
     """Seconds of each shape of convolution alone, and of all that a step has."""
 
+    model: str = _model()
     features: str = _features("128")
     batch_sizes: str = _batch_sizes("4")
     onednn: str = _onednn()
@@ -166,6 +189,7 @@ class ConvolutionsOptions(Options):
 class StartupOptions(Options):
     """Seconds from the start of a process to its first step, or first evaluation of an export."""
 
+    model: str = _model()
     features: str = _features()
     batch_sizes: str = _batch_sizes("4")
     num_virtual_devices: str = _devices("0,2")
@@ -179,6 +203,7 @@ class StartupOptions(Options):
 class MemoryOptions(Options):
     """Peak memory of a training step."""
 
+    model: str = _model()
     features: str = _features()
     batch_sizes: str = _batch_sizes("4,16")
     precision: str = _precision()
@@ -230,7 +255,7 @@ class DataOptions(Options):
         names = "digits,cifar10,mnist" if self.data_dir else "digits"
         return dataclasses.replace(self, dataset=names).cases()
 
-    def base_config(self, dataset: str) -> Config:
+    def base_config(self, dataset: str, model: str) -> Config:
         base = parse_config(["benchmarks", f"--dataset={dataset}"])
         given = {"image_size": self.image_size, "channels": self.channels}
         return dataclasses.replace(base, **{key: value for key, value in given.items() if value})

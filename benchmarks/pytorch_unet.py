@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from ncsn_tf.models.ncsnpp import NCSNpp
+from ncsn_tf.models.reference_weights import reference_shapes
 
 
 class PyTorchNCSNpp(torch.nn.Module):
@@ -25,6 +26,7 @@ class PyTorchNCSNpp(torch.nn.Module):
         self.fourier = network.embedding == "fourier"
         self.fir, self.centered = network.fir, network.centered
         self.scale_by_sigma = network.scale_by_sigma
+        self.dropout = network.dropout
         self.names = {name: name.replace(".", "/") for name in arrays}
         self.values = torch.nn.ParameterDict(
             {
@@ -115,6 +117,8 @@ class PyTorchNCSNpp(torch.nn.Module):
         h = self._convolution(f"{name}.Conv_0", h)
         h = h + self._linear(f"{name}.Dense_0", functional.silu(vector))[:, :, None, None]
         h = functional.silu(self._norm(f"{name}.GroupNorm_1", h))
+        if self.dropout and self.training:
+            h = functional.dropout(h, self.dropout)
         h = self._convolution(f"{name}.Conv_1", h)
         if f"{name}.Conv_2.weight" in self.names:
             x = self._convolution(f"{name}.Conv_2", x)
@@ -131,3 +135,18 @@ class PyTorchNCSNpp(torch.nn.Module):
         weights = torch.softmax(q.transpose(1, 2) @ k / math.sqrt(x.shape[1]), -1)
         h = product(3, v @ weights.transpose(1, 2)).reshape(x.shape)
         return (x + h) / math.sqrt(2)
+
+
+def unet_parameters_like(network: NCSNpp, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Fresh parameters for `PyTorchNCSNpp`, of the shapes of an `ncsn_tf.NCSNpp`."""
+    arrays = {}
+    for name, shape in reference_shapes(network).items():
+        if name == "all_modules.0.W":  # of the Fourier embedding
+            arrays[name] = 16 * torch.randn(shape, generator=generator)
+        elif len(shape) == 1:
+            arrays[name] = torch.full(shape, float(name.endswith("weight")))
+        else:
+            inputs = shape[0] if name.endswith("W") else math.prod(shape[1:])
+            uniform = 2 * torch.rand(shape, generator=generator) - 1
+            arrays[name] = uniform / math.sqrt(inputs)
+    return arrays

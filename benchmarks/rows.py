@@ -231,7 +231,9 @@ def _speed(measurement, case, results, key, gflop):
 
 def reference_share(measurement: str, config: Config) -> float | None:
     """The reference's share of the GEMM rate in the same case; None where it is not known."""
-    if config.image_shape != (32, 32, 3) or config.settled().precision != "float32":
+    if config.model != "ncsn" or config.image_shape != (32, 32, 3):
+        return None
+    if config.settled().precision != "float32":
         return None
     return REFERENCE_SHARES.get((measurement, config.features, config.batch_size))
 

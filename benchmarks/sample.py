@@ -25,15 +25,16 @@ def measure(request: Request) -> dict:
     from ncsn_tf.backend.compat import read_weights
     from ncsn_tf.sampling.chain import Rows, in_tiles
     from ncsn_tf.sampling.langevin import AnnealedLangevin
-    from ncsn_tf.schedule import geometric_sigmas
+    from ncsn_tf.training.run_equation import is_third, ladder_of, score_on_ladder
     from ncsn_tf.training.run_network import build_network
 
     config, budget = request.config, request.parameters["seconds"]
     network = build_network(config)
     seeds = tf.range(config.batch_size, dtype=tf.int64)
-    levels = tf.zeros([config.batch_size], tf.int32)
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
-    langevin = AnnealedLangevin(sigmas)
+    levels = tf.zeros([config.batch_size], tf.float32 if is_third(config) else tf.int32)
+    if is_third(config):
+        levels += 1.0  # what the network is told: sigma, or 999 t
+    langevin = AnnealedLangevin(ladder_of(config))
     x = langevin.start(seeds, config.image_shape)
     rows = Rows.fill(seeds, config.step_lr, config.num_steps_each)
 
@@ -45,7 +46,7 @@ def measure(request: Request) -> dict:
 
     @tf.function(autograph=False)
     def chain_fn(x, rows, stop):
-        return advance(read_weights(network), x, rows, stop)
+        return advance(score_on_ladder(read_weights(network), config), x, rows, stop)
 
     @tf.function(autograph=False)
     def bare_fn(x, rows, stop):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ncsn_tf.errors import UserError
+from ncsn_tf.models.reference_unet import unet_settings
 from ncsn_tf.models.reference_weights import load_reference_weights
 from ncsn_tf.schedule import geometric_sigmas
 
@@ -140,11 +141,13 @@ def network_settings(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) 
 
     Returns:
         {setting: value}: model, features, channels and num_levels; for NCSNv2 depth too, and
-        sigma_begin, sigma_end and num_levels only if `sigmas` is among the arrays.
+        sigma_begin, sigma_end and num_levels only if `sigmas` is among the arrays. For the third
+        generation, whose files hold `sigmas` whatever the equation, those and what `unet_settings`
+        says.
 
     Raises:
-        UserError: the arrays are not those of an NCSN or NCSNv2, or its noise levels are not a
-            geometric sequence. The weights of an NCSN++ do not show its settings.
+        UserError: the arrays are not those of a network of the three generations, or its noise
+            levels are not a geometric sequence.
 
     Example:
         >>> kernel, table = np.zeros([16, 3, 3, 3]), np.zeros([10, 48])
@@ -153,13 +156,13 @@ def network_settings(arrays: Mapping[str, np.ndarray], path: str | os.PathLike) 
         {'model': 'ncsn', 'features': 16, 'channels': 3, 'num_levels': 10}
     """
     if any(name.startswith("all_modules.") for name in arrays):
-        raise UserError(
-            f"{path} holds an NCSN++, DDPM++ or DDPM, of which no run can be made: in Python, "
-            "ncsn_tf.pytorch reads it, and its load_reference_weights gives it to an ncsn_tf.NCSNpp"
-        )
+        try:
+            return {**unet_settings(arrays), **_noise_levels(arrays, path)}
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from None
     kernel, table = arrays.get("begin_conv.weight"), arrays.get("normalizer.embed.weight")
     if kernel is None or kernel.ndim != 4:
-        raise UserError(f"{path} does not hold the weights of an NCSN or NCSNv2")
+        raise UserError(f"{path} does not hold the weights of an NCSN, NCSNv2 or NCSN++")
     sizes = {"features": kernel.shape[0], "channels": kernel.shape[1]}
     if table is not None and table.ndim == 2:
         return {"model": "ncsn", **sizes, "num_levels": table.shape[0]}

@@ -12,7 +12,8 @@ from ncsn_tf.models.reference_weights import load_reference_weights
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.schedule.sde import VE, VP, SubVP
 
-_networks = {}
+_networks = {}  # with golden weights, and of those the compiled scores, by the file's name
+_scores = {}
 
 
 def assert_near(mine, theirs, tolerance):
@@ -32,48 +33,57 @@ def equation_of(name, numbers, num_scales):
     return kind(numbers["beta_min"], numbers["beta_max"], num_scales)
 
 
-def network_of(config):
-    """The network of a reference configuration."""
+def network_of(config, **changes):
+    """The network of a reference configuration; `changes` are settings by name."""
     model, data = config["model"], config["data"]
+    size = data["image_size"]
     settings = {
-        "image_shape": (data["image_size"], data["image_size"], data["num_channels"]),
+        "image_shape": (size, size, data["num_channels"]),
         "features": model["nf"],
         "multipliers": model["ch_mult"],
         "num_res_blocks": model["num_res_blocks"],
         "attention_sizes": model["attn_resolutions"],
+        "resamp_with_conv": model["resamp_with_conv"],
         "scale_by_sigma": model["scale_by_sigma"],
         "centered": data["centered"],
+        "conditional": model["conditional"],
+        "activation": model["nonlinearity"],
     }
     if model["name"] == "ddpm":
-        return DDPM(**settings)
+        return DDPM(**settings, **changes)
     if model["embedding_type"] == "positional" and model["scale_by_sigma"]:
         ends = model["sigma_max"], model["sigma_min"]
         settings["sigmas"] = geometric_sigmas(*ends, model["num_scales"])
     return NCSNpp(
+        **settings,
         embedding=model["embedding_type"],
         block=model["resblock_type"],
         fir=model["fir"],
+        fir_kernel=model["fir_kernel"],
         progressive_input=model["progressive_input"],
         progressive=model["progressive"],
+        progressive_combine=model["progressive_combine"],
         skip_rescale=model["skip_rescale"],
-        **settings,
+        **changes,
     )
 
 
 def golden_network(golden, file):
-    """(network with the weights of a golden file, its configuration)."""
-    vectors = golden(f"sde/{file}")
-    config = json.loads(bytes(vectors["config"]))
-    network = network_of(config)
-    weights = {key[6:]: vectors[key] for key in vectors if key.startswith("param/")}
-    load_reference_weights(network, weights)
-    return network, config
+    """(network with the weights of a golden file, its configuration); shared, not changed."""
+    if file not in _networks:
+        vectors = golden(f"sde/{file}")
+        config = json.loads(bytes(vectors["config"]))
+        network = network_of(config)
+        weights = {key[6:]: vectors[key] for key in vectors if key.startswith("param/")}
+        load_reference_weights(network, weights)
+        _networks[file] = network, config
+    return _networks[file]
 
 
 def golden_score(golden, file):
     """(compiled network with the weights of a golden file, its model's numbers, centered)."""
     name = file.removesuffix(".npz")
-    if name not in _networks:
+    if name not in _scores:
         network, config = golden_network(golden, name)
         shape = golden(f"sde/{name}")["x"].shape[1:]
         compiled = {  # once for batches of any size
@@ -89,5 +99,5 @@ def golden_score(golden, file):
             condition = tf.convert_to_tensor(condition)
             return compiled[condition.dtype](x, condition)
 
-        _networks[name] = run, config["model"], config["data"]["centered"]
-    return _networks[name]
+        _scores[name] = run, config["model"], config["data"]["centered"]
+    return _scores[name]

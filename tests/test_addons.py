@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import runs
 from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
 from ncsn_tf.backend.compat import KERAS_3, import_addons
@@ -116,20 +117,21 @@ def test_an_unknown_optimizer_is_named_with_a_hint():
 
 @needs_addons
 def test_the_commands_train_resume_and_sample_with_one_of_addons(command_server, tmp_path):
+    """With a network of a few weights: the optimizer does the same to each of them."""
     flags = ["--dataset=digits", "--features=2", "--num_levels=2", "--num_steps_each=1"]
     flags += ["--batch_size=4", "--eval_every=0", "--sample_every=0", "--workdir=run"]
     flags += ["--noexport", "--num_virtual_devices=2", "--optimizer=Addons>RectifiedAdam"]
 
-    def run(program, *flags):
-        done = command_server.run([program, *flags], cwd=tmp_path, timeout=600)
+    def run(command, *flags):
+        done = command_server.run([runs.NCSN, command, *flags], cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
     for first, last in [(0, 2), (2, 3)]:
         said = "Resuming" if first else "Starting"
-        (line,) = run("train.py", *flags, f"--num_steps={last}")
+        (line,) = run("train", *flags, f"--num_steps={last}")
         assert line.startswith(f"{said} run at step {first} of {last} on 2 devices, CPU (")
-    sampled = run("sample.py", "--workdir=run", "--num_samples=2", "--out=samples.png")
+    sampled = run("sample", "--workdir=run", "--num_samples=2", "--out=samples.png")
     assert sampled == [
         "Sampling from run, averaged weights of step 3",
         "2 network evaluations an image",

@@ -65,8 +65,9 @@ def test_what_is_in_the_wheel(built):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ncsn_tf").rglob("*.py")}
     shipped = {
         f"ncsn_tf/shipped/{path.relative_to(ROOT).as_posix()}"
-        for folder in ("flags", "serving")
-        for path in (ROOT / folder).iterdir()
+        for folder in ("flags", "serving", "zoo")
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
     }
     others = {
         "ncsn_tf/__init__.pyi",
@@ -111,9 +112,9 @@ def test_the_demo_from_an_empty_folder(ncsn, tmp_path):
     assert command("--help").startswith("usage: ncsn COMMAND [--flag=value ...]\n")
     assert command("train", "--help").startswith("usage: ncsn train [--flag=value ...]\n")
     # The images' size is that of flags/digits.flags.
-    command("train", "--dataset=digits", "--noexport", "--sample_every=0", *TINY)
+    trained = command("train", "--dataset=digits", "--sample_every=0", *TINY)
+    assert "Exported runs/digits/export/1" in trained
     assert "Wrote samples.png" in command("sample", "--num_samples=2")
-    command("export", "--workdir=runs/digits")
     assert (tmp_path / "runs" / "digits" / "export" / "1" / "saved_model.pb").is_file()
     drawn = command("sample", "--saved_model", "--num_samples=2", "--out=drawn.png")
     assert "Wrote drawn.png" in drawn

@@ -5,6 +5,7 @@ make_package_set_run.py). Where OTHER_PYTHON names the Python of the other set, 
 `make test-addons`, runs of training are also exchanged live.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -55,7 +56,10 @@ def kept(request, tmp_path):
     return run_dir, images
 
 
-@pytest.mark.parametrize("kind", ["checkpoint", "saved_model"])
+# The export is made of the network of the checkpoint: who draws from it has read both.
+@pytest.mark.parametrize(
+    "kind", [pytest.param("checkpoint", marks=pytest.mark.slow), "saved_model"]
+)
 def test_weights_of_either_set_draw_its_images(kind, kept):
     """From the checkpoint, and from an export made here."""
     run_dir, images = kept
@@ -96,22 +100,23 @@ TRAIN = [
     *("--dataset=digits", "--features=2", "--num_levels=3", "--num_steps_each=2"),
     *("--batch_size=16", "--eval_every=0", "--sample_every=0", "--workdir=run"),
 ]
-SAMPLE = ["--num_samples=4", "--format=npz"]
+SAMPLE = ["sample", "--workdir=run", "--num_samples=4", "--format=npz"]
 
 
-def run(python, program, *flags, cwd, code=0):
-    """Standard output, or standard error where a failure is expected."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+def in_turn(python, *commands, cwd):
+    """[how it ended] of commands with the real network, in one process: see faults/in_turn.py."""
+    folders = (".", "tests", "tests/training", "tests/faults")
+    path = os.pathsep.join(str(ROOT / folder) for folder in folders)
     done = subprocess.run(
-        [python, str(ROOT / program), *flags],
+        [python, str(ROOT / "tests" / "faults" / "in_turn.py"), json.dumps(commands), "real"],
         cwd=cwd,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=600,
     )
-    assert done.returncode == code, done.stderr
-    return done.stderr if code else done.stdout
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @needs_both
@@ -121,29 +126,35 @@ def test_a_run_of_one_set_is_drawn_by_the_other(from_other, tmp_path):
     writer, reader = sys.executable, OTHER_PYTHON
     if from_other:
         writer, reader = reader, writer
-    ask = "import keras, tensorflow; print(keras.__version__)"
+    ask = "from importlib.metadata import version; print(version('keras'))"
     versions = [
         subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
         for python in (writer, reader)
     ]
     assert versions[0] != versions[1], "OTHER_PYTHON has this very package set"
 
-    run(writer, "train.py", *TRAIN, "--num_steps=5", cwd=tmp_path)
-    images = {}
-    for name, python, flags in [
-        ("expected", writer, ()),
-        ("checkpoint", reader, ()),
-        ("saved_model", reader, ("--saved_model",)),
-    ]:
-        out = f"--out={name}.npz"
-        run(python, "sample.py", "--workdir=run", *SAMPLE, *flags, out, cwd=tmp_path)
-        images[name] = load(tmp_path / f"{name}.npz")["images"]
-    assert len(np.unique(images["expected"])) > 50
-    assert largest_difference(images["checkpoint"], images["expected"]) <= 1
-    assert largest_difference(images["saved_model"], images["expected"]) <= 1
-
+    ends = in_turn(
+        writer,
+        ["train", *TRAIN, "--num_steps=5"],
+        [*SAMPLE, "--out=expected.npz"],
+        cwd=tmp_path,
+    )
     # Only weights are exchanged: each set's optimizers keep other variables.
-    said = run(reader, "train.py", *TRAIN, "--num_steps=6", cwd=tmp_path, code=1)
-    (line,) = said.splitlines()
+    *more, refused = in_turn(
+        reader,
+        [*SAMPLE, "--out=checkpoint.npz"],
+        [*SAMPLE, "--saved_model", "--out=saved_model.npz"],
+        ["train", *TRAIN, "--num_steps=6"],
+        cwd=tmp_path,
+    )
+    for end in (*ends, *more):
+        assert end["returncode"] == 0, end["stderr"]
+    names = ("expected", "checkpoint", "saved_model")
+    expected, checkpoint, saved_model = (load(tmp_path / f"{name}.npz")["images"] for name in names)
+    assert len(np.unique(expected)) > 50
+    assert largest_difference(checkpoint, expected) <= 1
+    assert largest_difference(saved_model, expected) <= 1
+    assert refused["returncode"] == 1
+    (line,) = refused["stderr"].splitlines()
     assert "cannot be resumed here" in line
     assert checkpoints.latest(tmp_path / "run").endswith("step-5")

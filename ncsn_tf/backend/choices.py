@@ -3,12 +3,24 @@
 It imports nothing, so that `--help` shows them without TensorFlow.
 """
 
-MODELS = ("ncsn", "ncsnv2")
+THIRD_MODELS = ("ncsnpp", "ddpmpp", "ddpm")
+MODELS = ("ncsn", "ncsnv2", *THIRD_MODELS)
 # What each depth of NCSNv2 needs images' sides to be multiples of: it halves them so often.
 DEPTHS = {"base": 2, "deeper": 4, "deepest": 8}
+# Of the third generation.
+EQUATIONS = ("ve", "vp", "subvp")
+EMBEDDINGS = ("fourier", "positional")
+BLOCKS = ("biggan", "ddpm")
+INPUT_PYRAMIDS = ("none", "input_skip", "residual")
+PYRAMIDS = ("none", "output_skip", "residual")
+COMBINATIONS = ("sum", "cat")
 PRECISIONS = ("float32", "mixed_bfloat16")
 OBJECTIVES = ("dsm", "ssm", "ssm_vr", "sm")
-SAMPLERS = ("ald", "cas", "pc", "ode")
+SAMPLERS = (
+    *("ald", "cas", "pc", "ode"),
+    *("euler", "ancestral", "heun", "dpm", "dpm_sde"),  # of few steps
+)
+SCHEDULES = ("karras", "geometric", "ladder")
 PREDICTORS = ("reverse", "euler", "ancestral", "none")
 CORRECTORS = ("ald", "langevin", "none")
 DIVERGENCES = ("rademacher", "gaussian", "exact")

@@ -112,9 +112,7 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
         >>> read_weights(score_fn) is score_fn
         True
     """
-    networks = [
-        model for model in getattr(score_fn, "models", [score_fn]) if isinstance(model, keras.Model)
-    ]
+    networks = [model for model in models_of(score_fn) if isinstance(model, keras.Model)]
     if not TILES_AT_ONCE or not networks:
         return score_fn
     values = [
@@ -123,11 +121,27 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
         for variable in network.variables
     ]
 
-    def score(*inputs):
-        with keras.StatelessScope(state_mapping=values):
-            return score_fn(*inputs)
+    def reading(function):
+        def read(*inputs):
+            with keras.StatelessScope(state_mapping=values):
+                return function(*inputs)
 
+        return read
+
+    score = reading(score_fn)
+    if hasattr(score_fn, "at_sigma"):  # the score between noise levels, see `sampling.at_sigma`
+        score.at_sigma = reading(score_fn.at_sigma)
     return score
+
+
+def models_of(score_fn: Callable) -> list[Callable]:
+    """The networks that a score function uses: its `models`, or itself.
+
+    Example:
+        >>> models_of(abs)
+        [<built-in function abs>]
+    """
+    return getattr(score_fn, "models", [score_fn])
 
 
 def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
@@ -152,16 +166,41 @@ def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
 
     @functools.wraps(function)
     def call(*tensors):
-        if tf.executing_eagerly():
+        with _gradients_of_graph():
             return decorated(*tensors)
-        registered = gradient_registry._registry  # {name: {"type": function, ...}}, in order
-        before = len(registered)
-        result = decorated(*tensors)
-        for name in list(itertools.islice(registered, before, None)):
-            _keep_in(tf.compat.v1.get_default_graph(), registered[name])
-        return result
 
     return call
+
+
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[tf.Tensor],
+    variables: Sequence["keras.Variable | tf.Variable"],
+) -> None:
+    """`optimizer.apply_gradients`, after which the graph that it is traced in can be freed.
+
+    It adds the replicas' gradients by an operation that has a custom gradient itself.
+
+    Example:
+        >>> variable = tf.Variable(1.0)
+        >>> optimizer = keras.optimizers.SGD(0.5)
+        >>> apply_gradients(optimizer, [tf.constant(1.0)], [variable])
+        >>> float(variable)
+        0.5
+    """
+    with _gradients_of_graph():
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+
+@contextlib.contextmanager
+def _gradients_of_graph():
+    """Custom gradients that are traced in this context live as long as their graph."""
+    registered = gradient_registry._registry  # {name: {"type": function, ...}}, in order
+    before = len(registered)
+    yield
+    if not tf.executing_eagerly():
+        for name in list(itertools.islice(registered, before, None)):
+            _keep_in(tf.compat.v1.get_default_graph(), registered[name])
 
 
 def _keep_in(graph, entry):

@@ -50,6 +50,7 @@ class Stream(enum.IntEnum):
     PREDICTOR = 7
     PROBE = 8
     MEASUREMENT = 9
+    DROPOUT = 10
 
 
 def philox4x32(

@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
     from ncsn_tf.data.sources import load_source
     from ncsn_tf.training import checkpoints
     from ncsn_tf.training.classifier import accuracies, save_classifier, train_classifier
-    from ncsn_tf.training.objective import objective_of
+    from ncsn_tf.training.run_equation import ladder_of
 
     run_dir = checkpoints.find_run(options.workdir)
     out = user_path(options.out) if options.out else run_dir / "classifier.npz"
@@ -83,7 +83,7 @@ def main(argv: list[str]) -> None:
         classifier = train_classifier(
             source,
             image_shape=config.image_shape,
-            sigmas=objective_of(config).perturbation.sigmas,
+            sigmas=ladder_of(config),
             dequantize=config.dequantize,
             random_flip=config.random_flip,
             features=options.features,

@@ -25,6 +25,7 @@ COMMANDS = {
     "classifier": ("classifier", "train a classifier of noisy images, to draw one class"),
     "import": ("import_reference", "turn a checkpoint of the reference programs into a run"),
     "toy": ("toy", "why score-based sampling needs noise: two modes in the plane"),
+    "info": ("info", "versions, devices and folders, for a bug report"),
 }
 
 

@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.chain import ChainOptions
-from ncsn_tf.settings.checkpoint import checkpoint_option
+from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
 _OF_CONDITIONAL = ("factor", "classifier", "classifier_scale")
 SUMMARY = """\
@@ -18,9 +20,11 @@ Export a run's sampler as a SavedModel, which TensorFlow Serving runs:
   ncsn export --workdir=runs/cifar10                       with the run's own chain
   ncsn export --workdir=runs/cifar10 --num_steps_each=20   with fewer steps a level
   ncsn export --checkpoint=best                            of the best checkpoint, or a step's
+  ncsn export --pretrained=mnist                           of a trained network that is here
   ncsn export --conditional                                also inpaint, colorize and their like
 
-Versions are numbered: each export is a new folder in <workdir>/export."""
+Versions are numbered: each export is a new folder in <workdir>/export, of a trained network in
+runs/<its name>/export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +32,7 @@ class ExportOptions(ChainOptions):
     """The flags of `ncsn export`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
+    pretrained: str = pretrained_option()
     checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     max_steps_each: int = option(
@@ -51,6 +56,7 @@ class ExportOptions(ChainOptions):
 
     def validate(self) -> None:
         """Raise a ConfigError for flags that contradict each other."""
+        check_pretrained(self.pretrained, self.workdir, self.checkpoint, NEWEST, self.average)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             is_given = field.name in _OF_CONDITIONAL and value != field.default
@@ -63,11 +69,16 @@ def main(argv: Sequence[str]) -> None:
     options = parse_options(argv, ExportOptions, SUMMARY)
     options.validate()
     start_tensorflow()
-    from ncsn_tf.serving.export import ConditionalSettings, export_run
+    from ncsn_tf.serving.export import FOLDER, ConditionalSettings, export_run
     from ncsn_tf.training.checkpoints import find_run
 
     settings = dataclasses.asdict(options)
-    run_dir = find_run(settings.pop("workdir"))
+    workdir, pretrained = settings.pop("workdir"), settings.pop("pretrained")
+    if pretrained:
+        run_dir = pretrained_run(pretrained)
+        settings["folder"] = Path("runs", run_dir.name, FOLDER)
+    else:
+        run_dir = find_run(workdir)
     of_conditional = {name: settings.pop(name) for name in _OF_CONDITIONAL}
     if settings.pop("conditional"):
         settings["conditional"] = ConditionalSettings(denoise=options.denoise, **of_conditional)

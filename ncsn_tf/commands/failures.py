@@ -20,6 +20,7 @@ LOWER = {
     "classifier": ("batch_size", "features"),
     "import": (),
     "toy": ("num_samples",),
+    "info": (),
 }
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+from ncsn_tf.backend.choices import THIRD_MODELS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path
@@ -11,24 +12,37 @@ from ncsn_tf.settings.flags import is_given, is_help, parse_config
 from ncsn_tf.settings.options import show
 
 SUMMARY = """\
-Turn a checkpoint of the reference PyTorch trainer, of NCSN or NCSNv2, into a run in the folder OUT,
-for ncsn sample and ncsn export. Network, width, channels and number of levels are read from the
-weights, NCSNv2's depth and noise levels too, and its averaged weights where there are any. What
-they do not show (image size, sampling settings, noise levels of NCSN) comes from the experiment of
-the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published experiment with
-the same largest noise level, else cifar10_ncsnv2. The flags of ncsn train win over it;
---flagfile names another experiment, and for NCSN --dataset does too:
+Turn a checkpoint of the reference PyTorch trainers, of any of the three generations, into a run in
+the folder OUT, for ncsn sample and ncsn export. Network, width, channels and number of levels are
+read from the weights, NCSNv2's depth and noise levels too, and averaged weights where there are
+any. What they do not show (image size, sampling settings, noise levels of NCSN) comes from the
+experiment of the data set: for NCSN cifar10 in colour and mnist in grey, for NCSNv2 the published
+experiment with the same largest noise level, else cifar10_ncsnv2. The flags of ncsn train win over
+it; --flagfile names another experiment, and for NCSN --dataset does too.
+
+Of an NCSN++, DDPM++ or DDPM (checkpoint_K.pth) the weights show the network, and the equation where
+it is told sigma; else say it by --sde=vp, --sde=subvp --continuous and the like (without: ve for
+NCSN++, vp for the others, of discrete steps). All else is that of CIFAR-10, or for NCSN++ of the
+experiment with the same largest noise level; --image_size or another --flagfile says more.
 
   ncsn import checkpoint.pth runs/imported
   ncsn sample --workdir=runs/imported"""
 
-_EMA_DECAY = 0.999  # of all of NCSNv2's experiments
+_EMA_DECAY = 0.999  # of all experiments of NCSNv2, and of the variance-exploding SDE
 _EXPERIMENTS = {  # flagfiles of NCSNv2's experiments, by the largest noise level
     50.0: "cifar10_ncsnv2",
     90.0: "celeb_a_64_ncsnv2",
     140.0: "lsun_church_ncsnv2",
     190.0: "lsun_bedroom_ncsnv2",
     348.0: "ffhq_256_ncsnv2",
+}
+
+
+_THIRD_EXPERIMENTS = {  # flagfiles of NCSN++'s, by the same
+    90.0: "celeb_a_64_ncsnpp_ve",
+    348.0: "ffhq_256_ncsnpp_ve_continuous",
+    378.0: "lsun_bedroom_256_ncsnpp_ve_continuous",
+    380.0: "lsun_church_256_ncsnpp_ve_continuous",
 }
 
 
@@ -60,9 +74,13 @@ def main(argv: Sequence[str]) -> None:
 
     checkpoint = read_checkpoint(source)
     settings = network_settings(checkpoint.weights, source)
-    config = _config([argv[0], *flags, f"--workdir={out}"], settings)
+    own = [*flags, f"--workdir={out}"]
+    if settings["model"] in THIRD_MODELS:
+        config = _third_config([argv[0], *own], settings)
+    else:
+        config = dataclasses.replace(_config([argv[0], *own], settings), **settings)
     decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
-    config = dataclasses.replace(config, **settings, ema_decay=decay)
+    config = dataclasses.replace(config, ema_decay=decay)
     network = import_weights(*checkpoint, config, source)
     kind = "weights" if checkpoint.average is None else "weights and their average"
     print(
@@ -93,3 +111,34 @@ def _config(argv, settings):
             "has another data set"
         )
     return config
+
+
+def _third_config(argv, settings):
+    """The settings of a network of the third generation: those that its weights show as flags.
+
+    They come after a flagfile and before the given flags, which win; what does not fit the weights
+    is said when they are loaded.
+    """
+    program, *given = argv
+    seen = dict(settings)
+    levels = seen.pop("attention_levels")
+    # The file holds noise levels whatever the equation.
+    noise = {name: seen.pop(name) for name in ("sigma_begin", "sigma_end") if name in seen}
+    files = [flag for flag in given if flag.startswith("--flagfile=")]
+    flags = [flag for flag in given if flag not in files]
+    name = _THIRD_EXPERIMENTS.get(noise.get("sigma_begin"))
+    if name is not None and settings["model"] == "ncsnpp" and not files:
+        files = [f"--flagfile={name}"]
+
+    def parsed(**shown):
+        shown = [show(name, value) for name, value in shown.items()]
+        return parse_config([program, *files, *shown, *flags])
+
+    config = parsed(**seen)
+    if config.sde == "ve":
+        config = parsed(**seen, **noise)
+    if is_given(flags, "attention_sizes"):
+        return config
+    width = config.image_shape[1]
+    sizes = ",".join(str(width >> level) for level in levels) or "none"
+    return dataclasses.replace(config, attention_sizes=sizes)

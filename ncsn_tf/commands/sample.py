@@ -14,14 +14,16 @@ from ncsn_tf.generation.shards import Shard, check_folder, write_shard
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.serving.transport import Address
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
-from ncsn_tf.settings.checkpoint import checkpoint_option
+from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
 SUMMARY = """\
 Draw images from a trained network, each from its own seed:
 
   ncsn sample                            from the newest run's newest checkpoint
+  ncsn sample --pretrained=mnist         from a trained network that is here
   ncsn sample --checkpoint=best          from the one that training kept as the best, or a step's
   ncsn sample --saved_model              from the newest run's export (made if there is none)
   ncsn sample --saved_model=DIR          from any exported sampler
@@ -49,7 +51,7 @@ _FIXED_IN_EXPORTS = (
     "checkpoint",
     "average",
 )
-_ONLY_CHECKPOINTS = (*MODES, "classifier", "movie")
+_ONLY_CHECKPOINTS = (*MODES, "classifier", "movie", "pretrained")
 _NOT_FOR_SERVERS = (
     *_FIXED_IN_EXPORTS,
     *_ONLY_CHECKPOINTS,
@@ -63,6 +65,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
     """The flags of sample.py."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
+    pretrained: str = pretrained_option()
     saved_model: str = option(
         "",
         "draw from an export: alone the run's newest, else this folder",
@@ -142,6 +145,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
             self._forbid(
                 _ONLY_CHECKPOINTS, "cannot be used with --saved_model: it needs a checkpoint"
             )
+        check_pretrained(self.pretrained, self.workdir, self.checkpoint, NEWEST, self.average)
         self.validate_condition()
         if self.interpolate is not None:
             self._forbid(("seed",), "cannot be used with --interpolate, which names its seeds")
@@ -201,9 +205,13 @@ def main(argv: list[str]) -> None:
             folder = newest_export(options.workdir) if is_newest else options.saved_model
             origin = Export(folder, **_values(options, (*_OF_REQUESTS, "batch_size")))
         else:
+            workdir = options.workdir
+            if options.pretrained:
+                workdir = pretrained_run(options.pretrained)
             with strategy.scope():
                 origin = open_checkpoint(
-                    **_values(options, ("workdir", "checkpoint", "average", "batch_size")),
+                    workdir=workdir,
+                    **_values(options, ("checkpoint", "average", "batch_size")),
                     chain=_values(options, CHAIN_SETTINGS),
                     condition=options.condition(options.seed, options.count(), options.denoise),
                     keep_frames=bool(options.movie),

@@ -18,14 +18,17 @@ from ncsn_tf.data.batches import Source, load_pixels
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.record import Record, sentence
 from ncsn_tf.files import hold, user_path
+from ncsn_tf.sampling.routes import route_of
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.hooks import TestLoss
 from ncsn_tf.training.run_data import run_source, with_places
-from ncsn_tf.training.run_sampler import make_sigmas, score_jumps
+from ncsn_tf.training.run_equation import flow_route, is_third
+from ncsn_tf.training.run_sampler import score_jumps
 
 FOLDER = "evaluation"
+_FIRST_TIME = 1e-5  # of the flow of an equation; the published likelihoods begin there
 
 
 def evaluate_run(
@@ -191,7 +194,8 @@ def measure_bits_per_dim(
 
 def _bits_fn(network, config, divergence, num_probes, tolerance):
     """(pixels uint8 [B, H, W, C], seeds int64 [B], repeat) -> bits/dim [B, M], evaluations [B]."""
-    sigmas = make_sigmas(config)
+    route = route_of(flow_route(config, _FIRST_TIME))
+    centered = is_third(config) and config.centered
     size = math.prod(config.image_shape)
 
     @tf.function(
@@ -206,15 +210,15 @@ def _bits_fn(network, config, divergence, num_probes, tolerance):
         counters = (repeat, 0)
         log_probs, evaluations = likelihood.log_likelihood(
             read_weights(network),
-            likelihood.dequantize(pixels, seeds, counters),
+            route.states(likelihood.dequantize(pixels, seeds, counters)),
             seeds,
-            sigmas,
+            route,
             likelihood.Probes(divergence, num_probes, counters),
             tolerance,
             score_jumps(config),
             tile=config.sampling_tile,
         )
-        return likelihood.bits_per_dim(log_probs, size), evaluations
+        return likelihood.bits_per_dim(log_probs, size, centered), evaluations
 
     return compute
 

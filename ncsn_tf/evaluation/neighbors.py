@@ -17,11 +17,14 @@ from ncsn_tf.data import images
 from ncsn_tf.data.batches import Source, images_at, ordered_batches
 from ncsn_tf.evaluation.samples import draw_samples, read_samples
 from ncsn_tf.files import check_place, require_ending, save_arrays, user_path
+from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.sampling.routes import SdeRoute
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.run_data import run_source, with_places
+from ncsn_tf.training.run_equation import equation_of
 
 _BLOCK_NUMBERS = 2**23  # of a block of images, or of its distances: 64 MiB in float64
 _BLOCK_IMAGES = 1024
@@ -210,7 +213,7 @@ class Search:
         self,
         source: Source,
         config: Config,
-        network: NCSN | NCSNv2 | None = None,
+        network: NCSN | NCSNv2 | NCSNpp | None = None,
         space: str = "pixels",
     ):
         if space not in SPACES or (space == "features" and network is None):
@@ -219,7 +222,7 @@ class Search:
         self.searched = 0
         self.flips = config.random_flip
         self.scale = 1.0 / 255.0 if space == "pixels" else 1.0
-        self.vectors = _pixels if space == "pixels" else network_features(network)
+        self.vectors = _pixels if space == "pixels" else network_features(network, config)
 
     def __call__(self, samples: np.ndarray, num_neighbors: int) -> Neighbors:
         """`Neighbors` of uint8 [Q, H, W, C]; indices are places in the source's own order."""
@@ -250,20 +253,33 @@ class Search:
         )
 
 
-def network_features(network: NCSN | NCSNv2) -> Callable[[np.ndarray], np.ndarray]:
+def network_features(
+    network: NCSN | NCSNv2 | NCSNpp, config: Config
+) -> Callable[[np.ndarray], np.ndarray]:
     """A function from uint8 images [B, H, W, C] to the network's features, float32 [B, F].
 
-    The answer of the deepest residual stage, which sees most of the image, at the smallest noise
-    level, averaged over its pixels.
+    The answer of the deepest residual stage, which sees most of the image, averaged over its
+    pixels; at the smallest noise level, or at the last time of a chain along the equation.
+
+    Args:
+        network: of the run.
+        config: the run's `Config`.
     """
+    equation = equation_of(config)
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, *network.image_shape], tf.uint8)], autograph=False
     )
     def features(pixels):
         x = tf.cast(pixels, tf.float32) / 255.0
-        levels = tf.fill(tf.shape(x)[:1], network.num_levels - 1)
-        deepest = network.stages(x, levels)[-1]  # [B, h, w, F]
+        if equation is None:
+            levels = tf.fill(tf.shape(x)[:1], network.num_levels - 1)
+            deepest = network.stages(x, levels)[-1]  # [B, h, w, F]
+        else:
+            route = SdeRoute(equation, centered=config.centered)
+            t = tf.fill(tf.shape(x)[:1], route.epsilon)
+            condition = equation.condition(t, config.continuous)
+            deepest = network.deepest(route.states(x), condition)
         return tf.reduce_mean(tf.cast(deepest, tf.float32), [1, 2])
 
     def in_batches(pixels):

@@ -171,7 +171,7 @@ def require_folder(path: str | os.PathLike) -> None:
 
 
 def shipped(name: str) -> Path:
-    """A folder that comes with the package: `flags` or `serving`.
+    """A folder that comes with the package: `flags`, `serving` or `zoo`.
 
     Inside the package where it was installed from a wheel, beside it in a clone.
 

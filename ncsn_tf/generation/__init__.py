@@ -4,11 +4,11 @@
   `serving`
 * `conditions`: conditional sampling from a checkpoint
 * `writing`: what an origin of images is; grids, single PNGs, arrays and movies
-* `shards`: many images by several processes, and their merger
+* `shards`: many images by several processes, and their merger; `block_files`: their files
 * `arrays`: images as arrays, for a notebook
 
-Imports training and what is below it; commands import it. `writing` and `shards` do
-without TensorFlow.
+Imports training and what is below it; commands import it. `writing`, `shards` and
+`block_files` do without TensorFlow.
 """
 
 from ncsn_tf.generation.writing import check_places, write_samples

@@ -18,14 +18,14 @@ from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoints import Run, open_run
-from ncsn_tf.training.run_sampler import sampler_of
+from ncsn_tf.training.run_sampler import chain_score, sampler_of
 
 MOVIE_IMAGES = 25
 # The settings that decide a run's images, besides its weights.
 _DECIDING = tuple(
-    field.name
+    field
     for field in dataclasses.fields(Config)
-    if field.metadata["group"] in ("network", "noise", "sampling")
+    if field.metadata["group"].startswith(("network", "noise", "sampling"))
 )
 
 
@@ -60,7 +60,8 @@ def open_checkpoint(
     if condition is None:
         sampler = sampler_of(run.network, config)
     else:
-        sampler = sampler_of(condition.score_fn(run.network), config, condition.chain)
+        score_fn = condition.score_fn(chain_score(run.network, config))
+        sampler = sampler_of(score_fn, config, condition.chain)
     print(f"Sampling from {run.run_dir}, {run.origin}")
     if sampler.num_evaluations is not None:
         print(f"{sampler.num_evaluations} network evaluations an image")
@@ -86,9 +87,19 @@ def about_run(run: Run, config: Config) -> dict[str, object]:
         run: the run that was opened.
         config: its `Config`, with the chain's settings.
     """
-    settings = {name: getattr(config, name) for name in _DECIDING}
+    values = {field.name: getattr(config, field.name) for field in _DECIDING}
+    # Newer settings are told where they are used: shards from before there were any go on.
+    newer = {field.name for field in _DECIDING if _is_newer(field)}
+    unused = {field.name for field in _DECIDING if values[field.name] == field.default}
+    settings = {name: value for name, value in values.items() if name not in newer & unused}
     weights = digest(array.tobytes() for array in run.network.get_weights())
     return {"weights": weights, "step": run.step, **settings}
+
+
+def _is_newer(field):
+    """Whether a setting is newer than shards."""
+    of_third = field.metadata["group"].endswith("of the third generation")
+    return of_third or field.name == "probability_flow"
 
 
 class Checkpoint:

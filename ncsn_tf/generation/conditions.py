@@ -16,17 +16,18 @@ from ncsn_tf.data.masks import load_mask
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.sampling.chain import Chain
-from ncsn_tf.sampling.conditional import InterpolatingLangevin, Known, Measurement, Mixture
+from ncsn_tf.sampling.conditional import Known, Measurement, Mixture
 from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
 from ncsn_tf.training.classifier import load_classifier
-from ncsn_tf.training.run_sampler import (
-    chain_of,
+from ncsn_tf.training.run_conditions import (
     completion_chain,
-    make_sigmas,
-    require_langevin,
+    guided_score,
+    interpolation_chain,
+    require_conditional,
 )
+from ncsn_tf.training.run_sampler import chain_of
 
 _GREY = 96  # where nothing is known
 
@@ -43,8 +44,8 @@ class Condition(Protocol):
     chain: Chain
     inputs: np.ndarray | None
 
-    def score_fn(self, network: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
-        """The score function of the chain, from the score network."""
+    def score_fn(self, score_fn: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
+        """The score function of the chain, from that of the run's own, `chain_score`."""
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Any]:
         """(seeds of the chains, what `Rows.condition` is for them), from the images' seeds [B]."""
@@ -79,7 +80,7 @@ def open_condition(
         factor: how much `super_resolve` enlarges.
         resize: whether pictures of another size are cropped and resized, as training images are.
         denoise: whether chains that complete pictures end with a denoising step; None is as in
-            `run_sampler.completion_chain`.
+            `run_conditions.completion_chain`.
         first_seed: seed of the first image, which completes the first picture.
         interpolate: (A, B): from the image of seed A to the noise of seed B.
         count: how many images an interpolation has.
@@ -94,11 +95,9 @@ def open_condition(
     """
     condition = None
     if interpolate is not None:
-        require_langevin(config)
-        chain = InterpolatingLangevin(make_sigmas(config), config.denoise)
-        condition = Interpolation(chain, *interpolate, count)
+        condition = Interpolation(interpolation_chain(config), *interpolate, count)
     elif any(path is not None for path in (inpaint, colorize, super_resolve)):
-        require_langevin(config)
+        require_conditional(config)
         try:
             if inpaint is not None:
                 values, unknown, measurement = _inpaint(config, inpaint, mask, resize)
@@ -118,7 +117,7 @@ def open_condition(
             f"{show('label', label)} must be below the classifier's {network.num_classes} classes"
         )
     chain = chain_of(config) if condition is None else condition.chain
-    return OneClass(chain, network, label, classifier_scale, condition)
+    return OneClass(chain, config, network, label, classifier_scale, condition)
 
 
 class Completion:
@@ -127,7 +126,7 @@ class Completion:
     Image i of N completes picture i modulo the number of pictures.
 
     Args:
-        chain: see `Condition`; a `sampling.conditional.ConditionalLangevin`.
+        chain: see `Condition`; one of `run_conditions.completion_chain`.
         values: float [M, H, W, C], the pictures, 0 to 255.
         unknown: bool [H, W], the places where nothing is known.
         first_seed: the seed of image 0.
@@ -142,9 +141,9 @@ class Completion:
             np.broadcast_to(~unknown[None, :, :, None], (*values.shape[:3], 1)).astype(np.float32),
         )
 
-    def score_fn(self, network: Callable) -> Callable:
+    def score_fn(self, score_fn: Callable) -> Callable:
         """See `Condition`."""
-        return network
+        return score_fn
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Known]:
         """See `Condition`."""
@@ -159,7 +158,7 @@ class Interpolation:
     Image i of N, whose seed is i, has the angle i / (N - 1) of a quarter turn, whatever the batch.
 
     Args:
-        chain: see `Condition`; a `sampling.conditional.InterpolatingLangevin`.
+        chain: see `Condition`; one of `run_conditions.interpolation_chain`.
         own_seed, other_seed: the two.
         count: N.
     """
@@ -172,9 +171,9 @@ class Interpolation:
         self._other_seed = other_seed
         self._count = count
 
-    def score_fn(self, network: Callable) -> Callable:
+    def score_fn(self, score_fn: Callable) -> Callable:
         """See `Condition`."""
-        return network
+        return score_fn
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Mixture]:
         """See `Condition`."""
@@ -190,6 +189,7 @@ class OneClass:
 
     Args:
         chain: the chain that is guided; that of the other condition, if there is one.
+        config: the run's settings.
         classifier: a `NoisyClassifier` for the network's images and noise levels.
         label: the class.
         scale: weight of the classifier.
@@ -199,6 +199,7 @@ class OneClass:
     def __init__(
         self,
         chain: Chain,
+        config: Config,
         classifier: NoisyClassifier,
         label: int,
         scale: float = 1.0,
@@ -206,14 +207,15 @@ class OneClass:
     ):
         self.chain = GuidedChain(chain)
         self.inputs = None if condition is None else condition.inputs
+        self._config = config
         self._classifier = classifier
         self._label = label
         self._scale = scale
         self._condition = condition
 
-    def score_fn(self, network: Callable) -> GuidedScore:
+    def score_fn(self, score_fn: Callable) -> GuidedScore:
         """See `Condition`."""
-        return GuidedScore(network, self._classifier, self._scale)
+        return guided_score(score_fn, self._config, self._classifier, self._scale)
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, OfClass]:
         """See `Condition`."""

@@ -10,6 +10,7 @@
 * `ncsnpp`, `ddpm`: NCSN++ and DDPM++, and DDPM
 * `noisy_classifier`: the classifier of noisy images
 * `reference_weights`, `reference_places`: the weights of the reference programs
+* `reference_unet`: what the third generation's weights show of its settings
 
 Imports `backend` alone, neither data nor samplers; what trains, samples and serves imports it.
 """

@@ -258,14 +258,35 @@ class NCSNpp(keras.Model):
         training: bool | None = None,
         dropout_noise: DropoutNoise | None = None,
     ) -> tf.Tensor:
+        noise = self._dropout_noise(dropout_noise) if training and self.dropout else None
+        h, pyramid = self._walk(self.steps, x, condition, noise)
+        h = tf.cast(pyramid if self.progressive == "output_skip" else h, tf.float32)
+        if self.scale_by_sigma:
+            h = h / tf.reshape(self._sigma(condition), [-1, 1, 1, 1])
+        return h
+
+    def deepest(self, x: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+        """What the smallest blocks answer, half-way through: [B, h, w, f].
+
+        Arguments are those of the network's call.
+
+        Example:
+            >>> network = NCSNpp((8, 8, 1), 4, (1, 2), num_res_blocks=1)
+            >>> tuple(network.deepest(tf.zeros([1, 8, 8, 1]), tf.constant([0.1])).shape)
+            (1, 4, 4, 8)
+        """
+        first = next(i for i, step in enumerate(self.steps) if step.action == "join")
+        return self._walk(self.steps[:first], x, condition)[0]
+
+    def _walk(self, steps, x, condition, noise=None):
+        """(h, pyramid) after these steps."""
         vector = None
         if self.conditional:
             vector = ACTIVATIONS[self.activation].value(self.embed0(condition))  # [B, 4 F]
-        noise = self._dropout_noise(dropout_noise) if training and self.dropout else None
         h = tf.cast(x, self.compute_dtype)
         h = pyramid = h if self.centered else 2.0 * h - 1.0
         stack = []
-        for step in self.steps:
+        for step in steps:
             layer = getattr(self, step.name) if step.has_layer else None
             match step.action:
                 case "embed":
@@ -288,10 +309,7 @@ class NCSNpp(keras.Model):
                     pyramid = upsample(pyramid, self.taps) + functional.barrier(layer(h))
                 case _:
                     h = layer(h)
-        h = tf.cast(pyramid if self.progressive == "output_skip" else h, tf.float32)
-        if self.scale_by_sigma:
-            h = h / tf.reshape(self._sigma(condition), [-1, 1, 1, 1])
-        return h
+        return h, pyramid
 
     def _run(self, block, h, vector, noise):
         """block(h, vector); with `recompute` only these are kept for the backward pass."""

@@ -119,14 +119,23 @@ class ResNetBlock(keras.layers.Layer):
         elif self.resample == "up" and not self.doubles:
             h = upsample(h, self.fir)
         h = self.conv0(h, add_bias=False)
-        shift = tf.cast(self.conv0.bias, tf.float32)[None]
-        if self.embedding:
-            shift = shift + tf.cast(self.dense(condition), tf.float32)  # [B, filters]
-        h = self.norm1(h, shift)
+        h = self.norm1(h, self._shift(condition))
         if dropout is not None:
             h = dropout(h)
         h = self.conv1(h, gain=self.gain)
         return functional.barrier(h) + self._shortcut(x)
+
+    def _shift(self, condition):
+        """The condition's dense layer and conv0's bias: [B, filters], [1, filters] without one.
+
+        The dense layer's own call would add its bias in an operation more, with a longer gradient.
+        """
+        bias = tf.cast(self.conv0.bias, tf.float32)
+        if not self.embedding:
+            return bias[None]
+        product = tf.matmul(condition, tf.cast(self.dense.kernel, condition.dtype))
+        bias = bias + tf.cast(self.dense.bias, tf.float32)
+        return tf.nn.bias_add(tf.cast(product, tf.float32), bias)
 
     def _shortcut(self, x):
         if self.shortcut is None:

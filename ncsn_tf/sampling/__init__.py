@@ -9,8 +9,12 @@
     predictor_corrector predictor-corrector sampling
     ode                 a solver of ordinary differential equations
     probability_flow    sampling along the probability flow, by that solver
+    points              schedules of few noise levels
+    few_steps           what the solvers of few steps share
+    heun                Euler's and Heun's methods, with churn
+    multistep           DPM-Solver++ 2M, its form with noise, ancestral steps
     conditional         completing images of which a measurement is known; interpolation
-    completion          the same by predictor-corrector sampling, of any equation
+    completion          both by predictor-corrector sampling, of any equation
     guidance            images of one class, by a classifier
     samplers            the table of samplers by name
     sampler             `Sampler`, a compiled chain that draws in pieces
@@ -20,7 +24,11 @@ Of the package it imports backend and schedule; likelihood, training and all abo
 
 from ncsn_tf.backend.tiles import in_tiles
 from ncsn_tf.sampling.chain import Chain, Rows, draw, to_uint8
-from ncsn_tf.sampling.completion import ConditionalPredictorCorrector, set_known
+from ncsn_tf.sampling.completion import (
+    ConditionalPredictorCorrector,
+    InterpolatingPredictorCorrector,
+    set_known,
+)
 from ncsn_tf.sampling.conditional import (
     ConditionalLangevin,
     InterpolatingLangevin,
@@ -34,9 +42,20 @@ from ncsn_tf.sampling.consistent import (
     consistent_step_lr,
     consistent_step_range,
 )
-from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
+from ncsn_tf.sampling.few_steps import FewSteps
+from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass, classifier_at_times
+from ncsn_tf.sampling.heun import Euler, Heun, euler, heun
 from ncsn_tf.sampling.langevin import AnnealedLangevin, annealed_langevin
 from ncsn_tf.sampling.levels import at_sigma
+from ncsn_tf.sampling.multistep import (
+    DPMSolver,
+    DPMSolverSDE,
+    EulerAncestral,
+    dpm_solver,
+    dpm_solver_sde,
+    euler_ancestral,
+)
+from ncsn_tf.sampling.points import schedule_points
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector, predictor_corrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow, probability_flow
 from ncsn_tf.sampling.routes import LadderRoute, SdeRoute, route_of
@@ -51,9 +70,16 @@ __all__ = [
     "ConditionalLangevin",
     "ConditionalPredictorCorrector",
     "ConsistentAnnealing",
+    "DPMSolver",
+    "DPMSolverSDE",
+    "Euler",
+    "EulerAncestral",
+    "FewSteps",
     "GuidedChain",
     "GuidedScore",
+    "Heun",
     "InterpolatingLangevin",
+    "InterpolatingPredictorCorrector",
     "Known",
     "LadderRoute",
     "Measurement",
@@ -67,18 +93,25 @@ __all__ = [
     "Update",
     "annealed_langevin",
     "at_sigma",
+    "classifier_at_times",
     "consistent_annealing",
     "consistent_step_lr",
     "consistent_step_range",
     "corrector_update",
+    "dpm_solver",
+    "dpm_solver_sde",
     "draw",
+    "euler",
+    "euler_ancestral",
     "fall_update",
+    "heun",
     "in_tiles",
     "make_chain",
     "predictor_corrector",
     "predictor_update",
     "probability_flow",
     "route_of",
+    "schedule_points",
     "set_known",
     "step_sizes",
     "to_uint8",

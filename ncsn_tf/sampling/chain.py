@@ -114,7 +114,9 @@ class Chain:
 
         def step(index, x):
             moved = self.step(score_fn, x, rows, index)
-            return index + 1, tf.where(column(index < totals, x), moved, x)
+            return index + 1, tf.nest.map_structure(
+                lambda new, old: tf.where(column(index < totals, old), new, old), moved, x
+            )
 
         start, stop = (tf.convert_to_tensor(value, tf.int32) for value in (start, stop))
         loop = (start, x)

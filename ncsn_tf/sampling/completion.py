@@ -1,13 +1,14 @@
-"""Completing images by predictor-corrector sampling, of a ladder of levels or of any equation."""
+"""Conditional sampling by predictor-corrector chains, of a ladder of levels or of any equation:
+completing images, and interpolation between two samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.sampling.chain import Rows, column
-from ncsn_tf.sampling.conditional import Known, Measurement
+from ncsn_tf.sampling.conditional import Known, Measurement, mixed
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector
 from ncsn_tf.sampling.routes import Levels, Place
 
@@ -97,3 +98,27 @@ def set_known(
         values = column(place.mean_scale, x) * values
     perturbed = values - column(-place.std, x) * noise
     return tuple(measurement.replace(x, Known(part, places)) for part in (perturbed, values))
+
+
+class InterpolatingPredictorCorrector(PredictorCorrector):
+    """Predictor-corrector sampling driven by a mixture of the noise of two images.
+
+    As `InterpolatingLangevin`: all noise is cos(phi) z_p + sin(phi) z_q, but that of x_0, which is
+    the seed p's. `rows.condition` is a `Mixture`. A chain without noise (along the probability
+    flow, without corrections) stays at the image of p.
+
+    Example:
+        >>> from ncsn_tf import sde
+        >>> from ncsn_tf.sampling import Mixture, draw
+        >>> mixture = Mixture([7, 7], tf.constant([1.0, 0.0]), tf.constant([0.0, 1.0]))
+        >>> rows = Rows.fill([5, 5], 0.0, 1, mixture)
+        >>> chain = InterpolatingPredictorCorrector(sde.VE(0.1, 1.0, 4))
+        >>> tuple(draw(chain, lambda x, t: 0.4 - x, rows, (4,)).shape)
+        (2, 4)
+    """
+
+    def noise(
+        self, rows: Rows, image_shape: Sequence[int], stream: Stream, counters: tuple
+    ) -> tf.Tensor:
+        own = super().noise
+        return mixed(lambda rows: own(rows, image_shape, stream, counters), rows)

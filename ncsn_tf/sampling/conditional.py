@@ -211,7 +211,23 @@ class InterpolatingLangevin(AnnealedLangevin):
     """
 
     def noise(self, rows: Rows, image_shape: Sequence[int], counters: tuple) -> tf.Tensor:
-        seeds, own_share, other_share = rows.condition
-        own = super().noise(rows, image_shape, counters)
-        other = super().noise(rows._replace(seeds=seeds), image_shape, counters)
-        return column(own_share, own) * own - column(-other_share, other) * other
+        own = super().noise
+        return mixed(lambda rows: own(rows, image_shape, counters), rows)
+
+
+def mixed(noise: Callable, rows: Rows) -> tf.Tensor:
+    """cos(phi) z_p + sin(phi) z_q, of rows whose condition is a `Mixture`.
+
+    Args:
+        noise: (rows) -> z [B, ...] of their seeds.
+        rows: those of the seeds p.
+
+    Example:
+        >>> mixture = Mixture(tf.constant([4]), tf.constant([0.0]), tf.constant([1.0]))
+        >>> noise = lambda rows: tf.cast(rows.seeds, tf.float32)
+        >>> mixed(noise, Rows.fill([3], 1.0, 1, mixture)).numpy().tolist()
+        [4.0]
+    """
+    seeds, own_share, other_share = rows.condition
+    own, other = noise(rows), noise(rows._replace(seeds=seeds))
+    return column(own_share, own) * own - column(-other_share, other) * other

@@ -3,9 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.sampling.chain import Chain, Rows
+from ncsn_tf.backend.compat import models_of
+from ncsn_tf.sampling.chain import Chain, Rows, column
+from ncsn_tf.sampling.levels import nearest_level
+from ncsn_tf.sampling.routes import SdeRoute
+from ncsn_tf.schedule import static_sigmas
 
 
 class GuidedScore:
@@ -47,7 +52,7 @@ class GuidedScore:
         self.score_fn = score_fn
         self.classifier = classifier
         self.scale = scale
-        self.models = [score_fn, classifier]
+        self.models = [*models_of(score_fn), *models_of(classifier)]
 
     def __call__(self, x: tf.Tensor, levels: tf.Tensor, classes: int | tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
@@ -58,6 +63,46 @@ class GuidedScore:
         gradient = tape.gradient(log_posterior, x)
         # Subtracted with the sign turned, as in `langevin.AnnealedLangevin.step`.
         return self.score_fn(x, levels) - (-self.scale) * gradient
+
+
+def classifier_at_times(
+    classifier: Callable, route: SdeRoute, sigmas: Sequence[float] | np.ndarray | tf.Tensor
+) -> Callable:
+    """A classifier of images at noise levels as one of an equation's x at any time.
+
+    x(t) / m(t), in the units of images from 0 to 1, is an image with noise of std(t) / m(t), and
+    the level nearest to that classifies it. In a `GuidedScore` it goes with a score function of
+    times, since its gradient is that by x(t).
+
+    Args:
+        classifier: (x [B, ...], levels int32 [B]) -> logits [B, K].
+        route: of the equation.
+        sigmas: float32 [L], the levels of the classifier.
+
+    Returns:
+        (x [B, ...], t float32 [B]) -> logits [B, K], with the `models` of the classifier.
+
+    Example:
+        >>> from ncsn_tf import sde
+        >>> def classifier(x, levels):
+        ...     print(float(x[0, 0]), int(levels[0]))
+        ...     return x
+        >>> route = SdeRoute(sde.VE(0.02, 2.0, 3), centered=True)
+        >>> logits = classifier_at_times(classifier, route, [1.0, 0.1, 0.01])
+        >>> answer = logits(tf.ones([1, 2]), tf.constant([0.5]))  # of noise 0.2 in [-1, 1]
+        1.0 1
+    """
+    sigmas, sde = static_sigmas(sigmas), route.sde
+    unit = 2.0 if route.centered else 1.0
+
+    def logits(x, t):
+        scale, sigma = sde.mean_scale(t), sde.std(t)
+        if scale is not None:
+            x, sigma = x / column(scale, x), sigma / scale
+        return classifier(route.images(x), nearest_level(sigmas, sigma / unit))
+
+    logits.models = models_of(classifier)
+    return logits
 
 
 class OfClass(NamedTuple):

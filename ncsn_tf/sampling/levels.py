@@ -69,14 +69,22 @@ def at_sigma(score_fn: Callable, sigmas: np.ndarray | tf.Tensor) -> Callable:
     """
     if hasattr(score_fn, "at_sigma"):
         return score_fn.at_sigma
-    logs = tf.math.log(tf.constant(sigmas))
+    return lambda x, sigma: at_level(score_fn, sigmas, x, sigma, nearest_level(sigmas, sigma))
 
-    def score(x, sigma):
-        distance = tf.abs(tf.math.log(sigma)[:, tf.newaxis] - logs)
-        level = tf.argmin(distance, axis=1, output_type=tf.int32)
-        return at_level(score_fn, sigmas, x, sigma, level)
 
-    return score
+def nearest_level(sigmas: np.ndarray | tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """The level that is nearest to each sigma in log sigma: int32 [B].
+
+    Args:
+        sigmas: float32 [L].
+        sigma: float32 [B].
+
+    Example:
+        >>> nearest_level(np.array([1.0, 0.1], np.float32), tf.constant([0.5, 0.2])).numpy()
+        array([0, 1], dtype=int32)
+    """
+    distance = tf.abs(tf.math.log(sigma)[:, tf.newaxis] - tf.math.log(tf.constant(sigmas)))
+    return tf.argmin(distance, axis=1, output_type=tf.int32)
 
 
 def at_level(

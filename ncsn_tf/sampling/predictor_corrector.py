@@ -26,6 +26,7 @@ def predictor_corrector(
     denoise: bool = False,
     clip: bool = True,
     tile: int | None = None,
+    probability_flow: bool = False,
 ) -> tf.Tensor:
     """Draw images by predictor-corrector sampling: `PredictorCorrector` as a function.
 
@@ -35,7 +36,7 @@ def predictor_corrector(
         sigmas: falling noise levels, an equation (`ncsn_tf.sde`) or a route, see `routes`.
         num_steps_each: steps from each level to the next; a number, or int32 [B], one an image. 1
             with an equation, which has its own number of steps.
-        snr, corrector_steps, predictor, corrector: see `PredictorCorrector`.
+        snr, corrector_steps, predictor, corrector, probability_flow: see `PredictorCorrector`.
         denoise, clip, tile: see `Chain` and `draw`.
 
     Returns:
@@ -48,7 +49,9 @@ def predictor_corrector(
         >>> tuple(x.shape), [round(mean, 1) for mean in x.numpy().mean(0).tolist()]
         ((200, 2), [0.5, 0.5])
     """
-    chain = PredictorCorrector(sigmas, denoise, snr, corrector_steps, predictor, corrector)
+    chain = PredictorCorrector(
+        sigmas, denoise, snr, corrector_steps, predictor, corrector, probability_flow
+    )
     return draw(chain, score_fn, Rows.fill(seeds, 0.0, num_steps_each), image_shape, clip, tile)
 
 
@@ -95,9 +98,12 @@ class PredictorCorrector(Chain):
         corrector_steps: M.
         predictor: one of `PREDICTORS`.
         corrector: one of `CORRECTORS`.
+        probability_flow: whether the predictor, "reverse" or "euler", goes along the probability
+            flow: half of its score, and no noise.
 
     Raises:
-        ValueError: another predictor or corrector, or one that the equation does not have.
+        ValueError: another predictor or corrector, or one that the equation or the flow does not
+            have.
 
     Source: Song et al. 2021 (arXiv:2011.13456), Algorithms 2, 4 and 5, appendix F and G; `ald` and
     corrector before predictor as in its released code.
@@ -119,6 +125,7 @@ class PredictorCorrector(Chain):
         corrector_steps: int = 1,
         predictor: str = "reverse",
         corrector: str = "ald",
+        probability_flow: bool = False,
     ) -> None:
         self.route = route_of(sigmas)
         super().__init__(self.route.sigmas, denoise)
@@ -126,10 +133,15 @@ class PredictorCorrector(Chain):
             raise ValueError(f"predictor must be one of {', '.join(PREDICTORS)}, not {predictor}")
         if corrector not in CORRECTORS:
             raise ValueError(f"corrector must be one of {', '.join(CORRECTORS)}, not {corrector}")
+        if probability_flow and predictor not in ("reverse", "euler"):
+            raise ValueError(
+                f"probability_flow needs predictor=reverse or predictor=euler, not {predictor}"
+            )
         self.snr = snr
         self.corrector_steps = 0 if corrector == "none" else corrector_steps
         self.predictor = predictor
         self.corrector = corrector
+        self.probability_flow = probability_flow
         first = tf.constant([1]), tf.constant(0)
         if self.corrector_steps:  # what the equation does not have is refused here
             self.route.place(None, *first).alpha()
@@ -167,8 +179,14 @@ class PredictorCorrector(Chain):
             return x
         update = self.route.prediction(self.predictor, rows.num_steps_each, index)
 
+        if self.probability_flow:
+            update = update.of_flow()
+
         def moved():
-            noise = self.noise(rows, x.shape[1:], Stream.PREDICTOR, (index, 0))
+            if self.probability_flow:
+                noise = tf.zeros_like(x)
+            else:
+                noise = self.noise(rows, x.shape[1:], Stream.PREDICTOR, (index, 0))
             return update.move(x, place.score(x), noise)[0]
 
         if self.route.ends_at_rest:

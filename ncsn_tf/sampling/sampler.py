@@ -112,15 +112,21 @@ class Sampler:
         shares = tf.nest.map_structure(share, (seeds, condition))
         state = self._start(shares[0])
 
+        def local(values):
+            return self.strategy.experimental_local_results(values)
+
         def gather(values):
-            return np.concatenate(
-                [part.numpy() for part in self.strategy.experimental_local_results(values)]
-            )[: len(seeds)]
+            return np.concatenate([part.numpy() for part in local(values)])[: len(seeds)]
+
+        def images(state):
+            parts = zip(*map(local, tf.nest.flatten(state)), strict=True)
+            states = [tf.nest.pack_sequence_as(state, part) for part in parts]
+            return np.concatenate([self.chain.images(part) for part in states])[: len(seeds)]
 
         for start, stop in self.pieces:
             state = self._advance_in_calls(state, shares, start, stop)
             if on_piece is not None:
-                on_piece(lambda state=state: gather(self.chain.images(state)))
+                on_piece(lambda state=state: images(state))
         counted = self.chain.evaluations(state)
         if counted is not None:
             self.evaluations = gather(counted) + int(self.chain.denoise)

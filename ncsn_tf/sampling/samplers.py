@@ -19,7 +19,9 @@ from ncsn_tf.sampling.consistent import (
     consistent_step_lr,
     consistent_step_range,
 )
+from ncsn_tf.sampling.heun import Euler, Heun
 from ncsn_tf.sampling.langevin import AnnealedLangevin, langevin_step_lr
+from ncsn_tf.sampling.multistep import DPMSolver, DPMSolverSDE, EulerAncestral
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow
 from ncsn_tf.sampling.routes import Levels, SdeRoute
@@ -55,16 +57,24 @@ class Kind(NamedTuple):
     any_equation: bool = False
 
 
+_FEW = ("num_evaluations", "schedule", "rho", "jumps")
+_CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
+
 SAMPLERS = {
     "ald": Kind(AnnealedLangevin, step_lr=langevin_step_lr),
     "cas": Kind(ConsistentAnnealing, (), True, consistent_step_lr, consistent_step_range),
     "pc": Kind(
         PredictorCorrector,
-        ("snr", "corrector_steps", "predictor", "corrector"),
+        ("snr", "corrector_steps", "predictor", "corrector", "probability_flow"),
         needs_two_levels=True,
         any_equation=True,
     ),
     "ode": Kind(ProbabilityFlow, ("rtol", "atol", "jumps"), True, any_equation=True),
+    "euler": Kind(Euler, (*_FEW, *_CHURN), True),
+    "ancestral": Kind(EulerAncestral, _FEW, True),
+    "heun": Kind(Heun, (*_FEW, *_CHURN), True),
+    "dpm": Kind(DPMSolver, _FEW, True),
+    "dpm_sde": Kind(DPMSolverSDE, _FEW, True),
 }
 
 
@@ -85,8 +95,9 @@ def make_chain(
         num_steps_each, step_lr: with which the chain shall draw; they are only checked here. None
             is the default of `step_sizes`, which is always possible.
         **settings: the arguments of the samplers' classes, by name: snr, corrector_steps,
-            predictor, corrector, rtol, atol, jumps. A sampler takes its own, so that one set of
-            settings serves all of them.
+            predictor, corrector, probability_flow, rtol, atol, jumps, num_evaluations, schedule,
+            rho, churn, churn_min, churn_max, churn_noise. A sampler takes its own, so that one set
+            of settings serves all of them.
 
     Raises:
         ValueError: an unknown sampler, too few levels, an impossible step size, or what the class

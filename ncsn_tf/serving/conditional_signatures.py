@@ -12,8 +12,6 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.sampling import (
     GuidedChain,
-    GuidedScore,
-    InterpolatingLangevin,
     Known,
     Measurement,
     Mixture,
@@ -23,12 +21,13 @@ from ncsn_tf.sampling import (
 from ncsn_tf.serving.specs import compiled, image_outputs
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
-from ncsn_tf.training.run_sampler import (
-    chain_of,
+from ncsn_tf.training.run_conditions import (
     completion_chain,
-    make_sigmas,
-    require_langevin,
+    guided_score,
+    interpolation_chain,
+    require_conditional,
 )
+from ncsn_tf.training.run_sampler import chain_of, chain_score
 
 
 def conditional_functions(
@@ -55,23 +54,23 @@ def conditional_functions(
     of them.
 
     Args:
-        network: the score network, `(x, levels) -> score`.
+        network: the run's network.
         config: the run's `Config`; its sampling settings are the chain's.
         factor: how much `super_resolve` enlarges.
-        denoise: as in `run_sampler.completion_chain`.
+        denoise: as in `run_conditions.completion_chain`.
         classifier, scale: as in `sampling.GuidedScore`; None leaves `sample_class` out.
 
     Raises:
-        ConfigError: a sampler other than annealed Langevin, or a factor that does not divide the
-            size of the images.
+        ConfigError: a sampler other than annealed Langevin and predictor-corrector, or a factor
+            that does not divide the size of the images.
     """
-    require_langevin(config)
+    require_conditional(config)
     height, width, channels = config.image_shape
     if height % factor or width % factor:
         raise ConfigError(
             f"{show('factor', factor)} must divide the {config.image_size} pixels of the images"
         )
-    score = tf.function(network, autograph=False)
+    score = chain_score(tf.function(network, autograph=False), config)
 
     def completed(name, seed, values, places, measurement):
         chain = completion_chain(config, measurement, denoise)
@@ -103,12 +102,12 @@ def conditional_functions(
         share = tf.where(tf.math.is_nan(share), 0.0, tf.clip_by_value(share, 0.0, 1.0))
         angle = share * (np.pi / 2)
         own = tf.where(share < 1.0, tf.cos(angle), 0.0)  # rounding would leave 4e-8
-        chain = InterpolatingLangevin(make_sigmas(config), config.denoise)
+        chain = interpolation_chain(config)
         return drawn("interpolate", chain, seed, Mixture(other_seed, own, tf.sin(angle)))
 
     def sample_class(seed, label):
         label = tf.clip_by_value(label, 0, classifier.num_classes - 1)
-        score_fn = GuidedScore(score, classifier, scale)
+        score_fn = guided_score(score, config, classifier, scale)
         return drawn("sample_class", GuidedChain(chain_of(config)), seed, OfClass(label), score_fn)
 
     functions = [inpaint, super_resolve, interpolate]

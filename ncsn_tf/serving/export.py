@@ -30,6 +30,7 @@ from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.classifier import load_classifier
+from ncsn_tf.training.run_sampler import chain_of, goes_by_equation
 
 FOLDER = "export"
 MOST_STEPS_EACH = 1_000_000  # a table of step sizes has an entry for each number of steps
@@ -61,6 +62,7 @@ def export_run(
     max_steps_each: int = 0,
     conditional: ConditionalSettings | None = None,
     max_batch_size: int = 32,
+    folder: str | os.PathLike | None = None,
     **chain: Any,
 ) -> Path:
     """Export the sampler of a run as the next version.
@@ -70,6 +72,7 @@ def export_run(
         checkpoint: "newest", "best" or a step.
         average: whether to export the averaged weights, where the run has them.
         max_steps_each, conditional, max_batch_size: see `save_sampler`.
+        folder: where the versions are; None is <run_dir>/export.
         **chain: settings of the chain that replace the run's, see `settings.chain.change_chain`.
 
     Returns:
@@ -85,7 +88,7 @@ def export_run(
     return save_sampler(
         run.network,
         change_chain(run.config, **chain),
-        run.run_dir / FOLDER,
+        run.run_dir / FOLDER if folder is None else folder,
         {"training_step": run.step, "weights": "average" if run.is_average else "raw"},
         max_steps_each=max_steps_each,
         conditional=conditional,
@@ -110,7 +113,8 @@ def save_sampler(
         config: the run's `Config`; its sampling settings are the chain's defaults.
         folder: where the versions are; made if missing.
         about: what else `metadata.json` says of the weights.
-        max_steps_each: most steps a level that a request may ask for; 0 is ten times the chain's.
+        max_steps_each: most steps a level that a request may ask for; 0 is ten times the chain's. 1
+            of chains that have the steps of an equation.
         conditional: exports the signatures of conditional sampling too, unless it is None.
         max_batch_size: most images that a server merges into one run.
 
@@ -131,8 +135,10 @@ def save_sampler(
         # Nobody trains an export: without the gradients it has half the operations.
         without_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, str(path), functions, without_gradients)
-        # The probability flow takes its own steps, so that a warm-up would draw a whole image.
-        warm_up = config.sampler != "ode"
+        # The probability flow takes its own steps, and an equation has its own, so that a warm-up
+        # would draw a whole image. (So it does with a solver of few steps, which takes no longer
+        # than a request.)
+        warm_up = config.sampler != "ode" and not goes_by_equation(config)
         assets.write(
             path, tile=config.sampling_tile, max_batch_size=max_batch_size, warm_up=warm_up
         )
@@ -163,6 +169,14 @@ def _module(network, config, max_steps_each, conditional):
 
 def _max_steps_each(max_steps, config):
     """The most steps a level of a request; a ConfigError where they or the chain's are too many."""
+    if goes_by_equation(config) and config.sampler == "pc":
+        chain_of(config)  # which has one step at each point of the equation
+        if max_steps > 1:
+            raise ConfigError(
+                f"{show('max_steps_each', max_steps)} must be 1 with --sampler=pc: the chain has "
+                f"as many steps as its equation, {show('num_levels', config.num_levels)}"
+            )
+        return 1
     most = min(MOST_STEPS_EACH, (2**31 - 1) // config.num_levels)  # steps are counted in int32
     steps = config.num_steps_each
     for name, value in (("num_steps_each", steps), ("max_steps_each", max_steps)):

@@ -6,11 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import sampling
-from ncsn_tf.backend.compat import raw_variables, read_weights
+from ncsn_tf.backend.compat import raw_variable, read_weights
 from ncsn_tf.sampling import Rows
 from ncsn_tf.serving.specs import compiled, finite_rows, image_outputs, only_finite
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.run_sampler import chain_of, step_sizes_of
+from ncsn_tf.training.run_equation import score_on_ladder
+from ncsn_tf.training.run_sampler import chain_of, chain_score, step_sizes_of
 
 
 def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf.Module:
@@ -18,7 +19,8 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
 
     `seed` is an image's own. `image_bytes` is a PNG, `image` its pixels, `samples` the end of the
     chain in [0, 1] before it is rounded. The output `steps_per_level` is what became of the input
-    of that name. `score` is the network's answer at noise level `label`.
+    of that name. `score` is the network's answer at noise level `label` of the run's ladder, of
+    images from 0 to 1 (`run_equation.score_on_ladder`).
 
     Shapes, and equal numbers of rows, are checked (`specs.compiled`): a request that has others is
     refused. A server merges the requests of strangers into one batch, in which one failure would
@@ -26,13 +28,14 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
     finite, or that consistent annealing cannot take with the row's number of steps, stands for the
     default; more steps than `max_steps_each` are cut to it; a level outside [0, L) is moved to the
     nearest inside. Settings that the chain does not have are ignored: the step size by all but
-    annealed Langevin and consistent annealing, both by the probability flow. Whatever it is merged
-    with, a row has the same answer, bit for bit (see `sampling.in_tiles`). Nothing that is not
-    finite leaves: an image whose chain diverged, as with a step size of 1e38, is black, and
+    annealed Langevin and consistent annealing, both by the probability flow and by the solvers of
+    few steps, whose number of evaluations is the export's. Whatever it is merged with, a row has
+    the same answer, bit for bit (see `sampling.in_tiles`). Nothing that is not finite leaves: an
+    image whose chain diverged, as with a step size of 1e38, is black, and
     `sample` says 0 steps of it; a score that is not finite, as of such an x, is 0 all over.
 
     Args:
-        network: the score network, `(x, levels) -> score`.
+        network: the run's network.
         config: the run's `Config`; its sampling settings are the chain's defaults.
         max_steps_each: the most Langevin steps a noise level that a request may have.
     """
@@ -54,7 +57,7 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
     )
     def chain(seed, steps_per_level, step_lr):
         rows = Rows(seed, step_lr, steps_per_level)
-        score_fn = read_weights(network)
+        score_fn = read_weights(chain_score(network, config))
         return sampling.draw(sampler, score_fn, rows, config.image_shape, clip=False, tile=tile)
 
     def default_samples(seed):
@@ -82,15 +85,18 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
         taken = tf.where(finite_rows(samples), steps, 0)
         return image_outputs("sample", samples, steps_per_level=taken)
 
+    score_of_level = score_on_ladder(network, config)
+
     def score(x, label):
         levels = tf.clip_by_value(label, 0, config.num_levels - 1)
-        return {"score": only_finite(sampling.in_tiles(network, tile, x, levels))}
+        return {"score": only_finite(sampling.in_tiles(score_of_level, tile, x, levels))}
 
     functions = (serving_default, sample_uint8, sample, score)
     named = {function.__name__: function for function in functions}
     module = tf.Module()
     # As raw variables: a Keras 3 model on a module is saved in a form that only Python can restore.
-    module.weights = raw_variables(network)
+    # All of them: the frequencies of a Fourier embedding are not trained.
+    module.weights = [raw_variable(variable) for variable in network.weights]
     for name, function in compiled(named, config.image_shape).items():
         setattr(module, name, function)
     return module

@@ -2,8 +2,12 @@
 
 options     dataclass fields that are also flags: types, bounds, checks
 config      the settings of a run, from which its flags and the saved JSON are made
+experiment  those of them that decide what is trained
+published   what was published of the third generation, for settings that nobody gave
+rules, third_rules  what settings must fit together
 chain       those that change the chain of a trained network
 checkpoint  which checkpoint of a run is opened
+pretrained  trained networks that come with the package
 sweep       values of a chain's setting that are tried one after the other
 flags       command lines, flagfiles, --help
 

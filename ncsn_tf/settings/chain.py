@@ -30,9 +30,17 @@ class ChainOptions:
     corrector_steps: int | None = _setting("corrector_steps")
     predictor: str | None = _setting("predictor")
     corrector: str | None = _setting("corrector")
+    probability_flow: bool | None = _setting("probability_flow")
     ode_tolerance: float | None = _setting("ode_tolerance")
     ode_rtol: float | None = _setting("ode_rtol")
     ode_atol: float | None = _setting("ode_atol")
+    num_evaluations: int | None = _setting("num_evaluations")
+    schedule: str | None = _setting("schedule")
+    rho: float | None = _setting("rho")
+    churn: float | None = _setting("churn")
+    churn_min: float | None = _setting("churn_min")
+    churn_max: float | None = _setting("churn_max")
+    churn_noise: float | None = _setting("churn_noise")
     sampling_tile: int | None = _setting("sampling_tile")
 
     def chain(self, config: Config) -> Config:

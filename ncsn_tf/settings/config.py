@@ -14,33 +14,30 @@ from typing import Any
 
 from ncsn_tf.backend.choices import (
     CORRECTORS,
-    DEPTHS,
-    MODELS,
-    OBJECTIVES,
     PRECISIONS,
     PREDICTORS,
     QUALITY_METRICS,
     SAMPLERS,
+    SCHEDULES,
 )
-from ncsn_tf.backend.sizes import ImageSize, as_setting, sides
+from ncsn_tf.backend.sizes import as_setting, sides
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path, write_atomically
+from ncsn_tf.settings.experiment import Experiment
 from ncsn_tf.settings.options import AUTO, Switch, check_options, option, show, show_value
-from ncsn_tf.settings.rules import LARGEST_SIDE, RULES
+from ncsn_tf.settings.published import settle_network
+from ncsn_tf.settings.rules import RULES
 
-_data = functools.partial(option, group="data")
-_network = functools.partial(option, group="network")
-_noise = functools.partial(option, group="noise")
-_training = functools.partial(option, group="training")
 _sampling = functools.partial(option, group="sampling", runtime=True)
 _run = functools.partial(option, group="run", runtime=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Experiment):
     """Everything that decides what a run does. Checked on creation.
 
     `image_size` is the side of square images, or height and width as in "48x64"; "48x48" is 48.
+    What is "auto" of a network of the third generation becomes what was published for it.
 
     Raises:
         ConfigError: a setting that cannot be used; one line that says what would be right.
@@ -56,72 +53,15 @@ class Config:
         ncsn_tf.errors.ConfigError: --features=1 must be at least 2
     """
 
-    dataset: str = _data("cifar10", "a TFDS name, digits, image_folder or arrays")
-    image_size: ImageSize = _data(
-        32,
-        "side of square images, or height x width: 48x64; even",
-        least=4,
-        below=LARGEST_SIDE + 1,
-    )
-    channels: int = _data(3, "1 for grey, 3 for colour", choices=(1, 3))
-    crop_size: int = _data(
-        0, "shorter side of a centre crop before resizing; 0 is none", least=0, below=2**16
-    )
-    random_flip: bool = _data(True, "mirror half of the training images")
-    dequantize: bool = _data(True, "add uniform noise of one grey level in 256")
-    data_dir: str = _data(
-        "",
-        "folder of TFDS or of pictures, or a .zip, .tar, .npy, .npz",
-        runtime=True,
-        path=True,
-    )
-
-    cache_dir: str = _data(
-        "",
-        "where decoded images are kept; empty is $NCSN_CACHE",
-        runtime=True,
-        path=True,
-    )
-
-    model: str = _network("ncsn", "generation of the network", choices=MODELS)
-    depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
-    features: int = _network(128, "channels of the first stage", least=2, below=2**14)
-    precision: str = _network(
-        AUTO, "arithmetic; auto suits the device", choices=(AUTO, *PRECISIONS)
-    )
-
-    sigma_begin: float = _noise(1.0, "largest noise level", above=0)
-    sigma_end: float = _noise(0.01, "smallest noise level", above=0)
-    num_levels: int = _noise(10, "noise levels, in a geometric sequence", least=1, below=2**16)
-    anneal_power: float = _noise(2.0, "a level's loss is weighted by sigma to this power")
-
-    objective: str = _training("dsm", "dsm, sliced, or sm: exact, tiny images", choices=OBJECTIVES)
-    num_projections: int = _training(
-        1, "random projections an image, of ssm and ssm_vr", least=1, below=2**16
-    )
-
-    batch_size: int = _training(128, "images a step, over all replicas", least=1, below=2**20)
-    optimizer: str = _training("Adam", "one of Keras's, or Addons>NAME")
-    learning_rate: float = _training(1e-3, "step size of the optimizer", above=0)
-    adam_beta_1: float = _training(0.9, "beta_1 of Adam and its kin", least=0, below=1)
-    adam_beta_2: float = _training(0.999, "beta_2 of Adam and its kin", least=0, below=1)
-    adam_epsilon: float = _training(1e-8, "epsilon of Adam and its kin", above=0)
-    ema_decay: float = _training(0.0, "decay of the averaged weights; 0 is off", least=0, below=1)
-    seed: int = _training(1234, "seed of weights, data order and noise", least=0, below=2**31)
-    num_steps: int = _training(200_000, "training steps", runtime=True, least=1, below=2**62)
-    max_bad_steps: int = _training(
-        10, "non-finite steps before giving up", runtime=True, least=1, below=2**31
-    )
-
     sampler: str = _sampling(
         "ald",
-        "annealed Langevin, consistent, predictor-corrector, ODE",
+        "ald, cas, pc, ode; euler, ancestral, heun, dpm, dpm_sde",
         choices=SAMPLERS,
     )
     step_lr: float = _sampling(2e-5, "step size of ald at the smallest noise level", above=0)
     cas_step_lr: float = _sampling(0.0, "that of cas; 0 is 1.5 times its smallest", least=0)
     num_steps_each: int = _sampling(
-        100, "steps at each noise level, but for ode", least=1, below=2**31
+        100, "steps at each noise level, of ald, cas and pc", least=1, below=2**31
     )
     denoise: bool = _sampling(False, "end with one noise-free denoising step")
     snr: float = _sampling(0.16, "signal-to-noise ratio of pc's corrector", above=0)
@@ -134,9 +74,19 @@ class Config:
     corrector: str = _sampling(
         "ald", "step of pc's corrector: by sigma, or by norms", choices=CORRECTORS
     )
+    probability_flow: bool = _sampling(False, "half of the predictor's score, and no noise")
     ode_tolerance: float = _sampling(1e-5, "relative and absolute tolerance of ode", above=0)
     ode_rtol: float = _sampling(0.0, "relative one alone; 0 is --ode_tolerance", least=0)
     ode_atol: float = _sampling(0.0, "absolute one alone; 0 is --ode_tolerance", least=0)
+    num_evaluations: int = _sampling(
+        20, "evaluations an image, of euler and all after it", least=1, below=100_001
+    )
+    schedule: str = _sampling("karras", "noise levels at which these step", choices=SCHEDULES)
+    rho: float = _sampling(7.0, "of karras: the larger, the more small levels", least=1)
+    churn: float = _sampling(0.0, "S_churn of euler and heun: noise on the way", least=0)
+    churn_min: float = _sampling(0.0, "S_min: smallest level that has it", least=0)
+    churn_max: float = _sampling(0.0, "S_max: largest level that has it; 0 is any", least=0)
+    churn_noise: float = _sampling(1.0, "S_noise: a factor of that noise", above=0)
     sampling_tile: int = _sampling(
         8,
         "images in the network at once; decides the last bits",
@@ -193,6 +143,8 @@ class Config:
     def __post_init__(self):
         with contextlib.suppress(ValueError):  # `validate` says what is wrong with it
             object.__setattr__(self, "image_size", as_setting(self.image_size))
+        for name, value in settle_network(self).items():
+            object.__setattr__(self, name, value)
         self.validate()
 
     def validate(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
+from ncsn_tf.backend.choices import THIRD_MODELS
 from ncsn_tf.backend.sizes import ImageSize, as_setting
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import array_headers, broken_path, is_array, map_array, shipped, user_path
@@ -28,6 +29,7 @@ from ncsn_tf.settings.options import (
     show_value,
     with_homes,
 )
+from ncsn_tf.settings.published import published
 from ncsn_tf.settings.rules import check_dataset
 
 Options = TypeVar("Options")
@@ -35,7 +37,7 @@ Options = TypeVar("Options")
 _FLAGS = shipped("flags")
 _HELP = ("--help", "-help", "-h", "--helpfull")
 _PLACEHOLDERS = {int: "N", float: "X", str: "TEXT", ImageSize: "N|HxW"}
-_WIDEST = 27  # of a value in help: the longest decides the width of all
+_WIDEST = 34  # of a flag in help: the longest decides the width of all
 
 
 class _SizeParser(flags.ArgumentParser):
@@ -67,6 +69,8 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
 
     Without --flagfile, the dataset's own flags/<dataset>.flags is read first, so that the command
     line wins; with it, only the file named there is read. No --dataset means that of the defaults.
+    A network of the third generation takes the data's settings alone from the dataset's flagfile,
+    which is of another experiment, and those that nobody gave from what was published for it.
 
     Args:
         argv: the program's name, then its arguments.
@@ -80,13 +84,15 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
         >>> config = parse_config(["train.py", "--dataset=mnist", "--features=16"])
         >>> config.image_shape, config.features
         ((28, 28, 1), 16)
+        >>> parse_config(["train.py", "--model=ncsnpp", "--sde=ve", "--continuous"]).sigma_begin
+        50.0
         >>> parse_config(["train.py", "--features=many"])
         Traceback (most recent call last):
         ncsn_tf.errors.ConfigError: --features=many must be a whole number
     """
     _help_if_asked(argv, summary, Config)
     args = list(argv[1:])
-    values = _read(args, Config)
+    values = own = _read(args, Config)
     if not is_given(args, "flagfile"):
         dataset = values["dataset"].value or Config.dataset
         check_dataset(dataset)
@@ -106,6 +112,8 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
     if dataset != Config.dataset and not values["image_size"].present:
         raise ConfigError(_needs_image_size(dataset, values["data_dir"].value))
     values = values.flag_values_dict()
+    if values["model"] in THIRD_MODELS:
+        values = _with_published(values, own)
     check_given(Config, values)
     check_values(Config, values)
     return Config(**values)
@@ -183,7 +191,7 @@ def _usage(field, kinds):
         return f"--[no]{field.name}[={AUTO}]"
     choices = [choice for choice in field.metadata["choices"] or () if choice != AUTO]
     value = "=" + ("|".join(map(str, choices)) or _PLACEHOLDERS[kinds[field.name]])
-    if len(value) > _WIDEST:
+    if len(f"--{field.name}{value}") > _WIDEST:
         value = "=NAME"  # the help says which
     return f"--{field.name}{value if field.metadata['bare'] is None else f'[{value}]'}"
 
@@ -238,6 +246,25 @@ def _read(args, dataclass_type):
     if leftover:
         raise ConfigError(f"unexpected argument {leftover[0]!r}: flags are given as --name=value")
     return values
+
+
+def _with_published(values, own):
+    """The settings of a network of the third generation: what nobody gave is as published.
+
+    Args:
+        values: {setting: value}, those of the dataset's flagfile among them.
+        own: the flags that were given.
+    """
+    default = published(values["model"], values["sde"], values["continuous"])
+
+    def value(field):
+        if own[field.name].present:
+            return own[field.name].value
+        if field.name in default:
+            return default[field.name]
+        return values[field.name] if field.metadata["group"] == "data" else field.default
+
+    return {field.name: value(field) for field in dataclasses.fields(Config)}
 
 
 def _find_flagfile(name):

@@ -10,6 +10,12 @@ from ncsn_tf.backend.choices import DEPTHS, LARGEST_EXACT
 from ncsn_tf.backend.sizes import as_setting, sides
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.options import show
+from ncsn_tf.settings.third_rules import (
+    check_equation,
+    check_generation,
+    check_network,
+    is_third,
+)
 
 if TYPE_CHECKING:
     from ncsn_tf.settings.config import Config
@@ -41,12 +47,14 @@ def _check_kinds(config: Config) -> None:
             "--data_dir= must name the folder, .zip or .tar of pictures that "
             "--dataset=image_folder reads"
         )
-    if config.model == "ncsn" and config.depth != "base":
+    if config.model != "ncsnv2" and config.depth != "base":
         raise ConfigError(f"{show('depth', config.depth)} is for --model=ncsnv2 only")
 
 
 def _check_image_size(config: Config) -> None:
     """Both sides are multiples of what the network halves and doubles."""
+    if is_third(config):
+        return  # `check_network` knows
     multiple = DEPTHS[config.depth]
     most = LARGEST_SIDE // multiple
 
@@ -103,6 +111,9 @@ def _check_objective(config: Config) -> None:
 RULES = (
     lambda config: check_dataset(config.dataset),
     _check_kinds,
+    check_generation,
+    check_equation,
+    check_network,
     _check_image_size,
     _check_levels,
     _check_steps,

@@ -15,7 +15,7 @@ SWEPT = tuple(_KINDS)
 MOST = 1000  # values
 _DIGITS = 4  # of values between first and last, so that they can be typed
 # Their effect goes by ratios, whatever the range.
-_BY_RATIO = ("step_lr", "snr", "ode_tolerance", "ode_rtol", "ode_atol")
+_BY_RATIO = ("step_lr", "snr", "ode_tolerance", "ode_rtol", "ode_atol", "num_evaluations")
 _FORM = (
     "NAME=FIRST:LAST:COUNT or NAME=VALUE,VALUE,..., such as step_lr=1e-6:1e-4:7, with NAME one of "
     + ", ".join(SWEPT)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ncsn_tf import losses
 from ncsn_tf.backend import random
-from ncsn_tf.backend.compat import build_optimizer, raw_variables
+from ncsn_tf.backend.compat import apply_gradients, build_optimizer, raw_variables
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.sampling.chain import Rows
 from ncsn_tf.sampling.langevin import AnnealedLangevin
@@ -83,7 +83,7 @@ def train_score_network(
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(losses.sliced_score_matching_vr(network, x, v))
         gradients = tape.gradient(loss, raw_variables(network))
-        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+        apply_gradients(optimizer, gradients, network.trainable_variables)
         return step + 1
 
     # One graph for all steps: a call takes longer than so small a step.

@@ -1,7 +1,12 @@
 """Training a run.
 
+    run_equation      the noise of a run: its equation, or its ladder of levels
     run_network       the network of a run's settings
+    run_sampler       the chain of a run's settings, and the score that it draws with
+    run_conditions    the same where something of the images is known
     objective         how images are perturbed, and the loss on them
+    diffusion_objective  the same at the times of an equation
+    dequantization, dropout  noise of training, of the run's own stream
     optimizers        Adam as the reference uses it; those of Keras and Addons by name
     state             the variables of a run; its weights as one vector
     step              the compiled step

@@ -12,6 +12,7 @@ from ncsn_tf.data.source import from_arrays
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import check_given
+from ncsn_tf.settings.published import with_published
 from ncsn_tf.training import loop
 from ncsn_tf.training.best import MetricOf
 from ncsn_tf.training.checkpoints import Run, open_run
@@ -37,7 +38,8 @@ def train(
             in it where there are any, and the settings; it returns a number, of which the lower is
             the better. `open_run(workdir, checkpoint="best")` is then the best checkpoint.
         **settings: the flags of `ncsn train` by name, such as `features=32` or `num_steps=1000`;
-            the others have their defaults. Data set and image size are those of the arrays.
+            the others have their defaults, for a model of the third generation those that were
+            published for it. Data set and image size are those of the arrays.
 
     Returns:
         the `Run`: its folder, network, settings and step.
@@ -64,7 +66,7 @@ def train(
             image_size=as_setting(size),
             channels=channels,
             workdir=os.fspath(workdir),
-            **settings,
+            **with_published(settings),
         )
     except TypeError as error:  # a setting that there is not
         raise ConfigError(str(error).replace("Config.__init__() got an ", "")) from None

@@ -8,14 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import raw_variables
+from ncsn_tf.backend.compat import apply_gradients, raw_variables
 from ncsn_tf.backend.random import Stream, normal
 from ncsn_tf.data.batches import Source, images_at, readable_places, training_batches
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import read_arrays, save_arrays, user_path
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.objective import Perturbation, objective_of
+from ncsn_tf.training.objective import Perturbation
+from ncsn_tf.training.run_equation import ladder_of
 
 _TESTED_LEVELS = 10
 
@@ -73,7 +74,7 @@ def train_classifier(
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, classifier(x, levels))
             loss = tf.reduce_mean(losses)
         gradients = tape.gradient(loss, raw_variables(classifier))
-        optimizer.apply_gradients(zip(gradients, classifier.trainable_variables, strict=True))
+        apply_gradients(optimizer, gradients, classifier.trainable_variables)
         return loss
 
     batches = training_batches(
@@ -174,7 +175,7 @@ def load_classifier(path: str | PathLike, config: Config) -> NoisyClassifier:
     classifier = read_classifier(path)
     if tuple(classifier.image_shape) != config.image_shape or not (
         len(classifier.sigmas) == config.num_levels
-        and np.allclose(classifier.sigmas, objective_of(config).perturbation.sigmas)
+        and np.allclose(classifier.sigmas, ladder_of(config))
     ):
         raise UserError(f"classifier {path} is for images or noise levels other than the run's")
     return classifier

@@ -9,6 +9,7 @@ from ncsn_tf.backend import random
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.schedule.sde import SDE, VE, SubVP, score_fn_of
+from ncsn_tf.training.dequantization import dequantized
 
 
 class DiffusionObjective:
@@ -23,6 +24,7 @@ class DiffusionObjective:
         likelihood_weighting: whether the weight of a time is g^2, and not the noise's variance.
         reduce_mean: whether an example's squares are averaged, and not summed and halved.
         centered: whether the network sees images from -1 to 1, and not from 0 to 1.
+        dequantize: whether an image becomes X * 255/256 + U[0, 1)/256 first.
 
     Raises:
         ConfigError: likelihood weighting, or the sub-VP SDE, of discrete steps.
@@ -43,6 +45,7 @@ class DiffusionObjective:
         likelihood_weighting: bool = False,
         reduce_mean: bool = False,
         centered: bool = False,
+        dequantize: bool = False,
     ):
         if not continuous and isinstance(sde, SubVP):
             raise ConfigError("a network of the sub-VP SDE is trained on continuous times only")
@@ -53,6 +56,7 @@ class DiffusionObjective:
         self.likelihood_weighting = likelihood_weighting
         self.reduce_mean = reduce_mean
         self.centered = centered
+        self.dequantize = dequantize
 
     def per_example(
         self, network: Callable, images: tf.Tensor, seeds: tf.Tensor, counters: tuple
@@ -65,8 +69,11 @@ class DiffusionObjective:
             seeds, counters: address of every draw, see `random`.
 
         Returns:
-            losses float32 [B]; the discrete steps that they belong to, int32 [B].
+            losses float32 [B]; the discrete steps that they belong to, int32 [B]: labels of the
+            network where it has them, else those of `SDE.index`.
         """
+        if self.dequantize:
+            images = dequantized(images, seeds, counters)
         if self.centered:
             images = 2.0 * images - 1.0
         noise = random.normal(seeds, images.shape[1:], Stream.PERTURBATION, counters)

@@ -13,8 +13,9 @@ from ncsn_tf.data import images
 from ncsn_tf.data.batches import Source, evaluation_batches
 from ncsn_tf.errors import UserError
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.third_rules import is_third
 from ncsn_tf.training.objective import objective_of
-from ncsn_tf.training.reporter import Reporter, format_time
+from ncsn_tf.training.reporter import Reporter, format_time, show_loss
 from ncsn_tf.training.run_sampler import sampler_of
 from ncsn_tf.training.state import TrainingState
 
@@ -105,12 +106,15 @@ def _stop_if_diverged(state, config, most):
     """Raises when too many steps in a row were not finite. Read only where a report is due."""
     worst = int(state.worst_bad_steps.numpy())
     if worst >= most:
+        # Of a variance-preserving equation there are no noise levels to choose.
+        levels = ", or noise levels, --sigma_begin and --sigma_end, nearer to 1"
+        if is_third(config) and config.sde != "ve":
+            levels = ""
         steps = f"{worst} step{'s'[: worst > 1]} in a row"
         raise UserError(
             f"the loss or its gradient was not finite for {steps} "
             f"(--max_bad_steps={config.max_bad_steps}); the weights of the last good step were "
-            "kept, and the checkpoints are intact: try a smaller --learning_rate, or noise levels, "
-            "--sigma_begin and --sigma_end, nearer to 1"
+            f"kept, and the checkpoints are intact: try a smaller --learning_rate{levels}"
         )
 
 
@@ -135,7 +139,9 @@ class Evaluate:
         value = self.test_loss.compute()
         self.reporter.write(step, {"test/loss": value})
         if not self.reporter.interactive:
-            self.reporter.say(f"step {step} of {self.config.num_steps}  test loss {value:.1f}")
+            self.reporter.say(
+                f"step {step} of {self.config.num_steps}  test loss {show_loss(value, self.config)}"
+            )
         self.reporter.restart_clock(step)
 
 

@@ -8,8 +8,10 @@ import tensorflow as tf
 from ncsn_tf import losses
 from ncsn_tf.backend import random
 from ncsn_tf.backend.random import Stream
-from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training.dequantization import dequantized
+from ncsn_tf.training.diffusion_objective import DiffusionObjective
+from ncsn_tf.training.run_equation import equation_of, ladder_of
 
 
 class Perturbation:
@@ -46,8 +48,7 @@ class Perturbation:
         """
         shape = images.shape[1:]
         if self.dequantize:
-            grain = random.uniform(seeds, shape, Stream.DEQUANTIZATION, counters)
-            images = images * (255.0 / 256.0) + grain * (1.0 / 256.0)
+            images = dequantized(images, seeds, counters)
         levels = random.integers(seeds, self.num_levels, Stream.LEVEL, counters)
         noise = random.normal(seeds, shape, Stream.PERTURBATION, counters)
         return images, levels, noise
@@ -137,12 +138,26 @@ class Objective:
         return losses.at_noise_levels(loss_fn, *where), levels
 
 
-def objective_of(config: Config) -> Objective:
-    """The objective that a run's settings describe."""
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+def objective_of(config: Config) -> Objective | DiffusionObjective:
+    """The objective that a run's settings describe.
+
+    Example:
+        >>> type(objective_of(Config(model="ncsnpp", continuous=True))).__name__
+        'DiffusionObjective'
+    """
+    equation = equation_of(config)
+    if equation is not None:
+        return DiffusionObjective(
+            equation,
+            config.continuous,
+            config.likelihood_weighting,
+            config.reduce_mean,
+            config.centered,
+            config.dequantize,
+        )
     return Objective(
         config.objective,
-        Perturbation(sigmas, config.dequantize),
+        Perturbation(ladder_of(config), config.dequantize),
         config.anneal_power,
         config.num_projections,
     )

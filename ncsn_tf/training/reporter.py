@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ncsn_tf.errors import UserError, warn
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.third_rules import is_third
 from ncsn_tf.training.step import Totals
 
 _MOST_LEVEL_CURVES = 20
@@ -129,11 +130,11 @@ class Reporter:
         speed = (step - last_step) / max(now - last_time, 1e-9)
         self.last = (step, now)
         scalars = {"train/loss": loss, "train/gradient_norm": norm}
-        scalars |= level_scalars(levels)
+        scalars |= self._by_noise(levels)
         if step > last_step:
             scalars["train/examples_per_second"] = speed * self.config.batch_size
         self.write(step, scalars)
-        shown = "no finite step" if loss is None else f"{loss:.1f}"
+        shown = "no finite step" if loss is None else show_loss(loss, self.config)
         self.bar.set_postfix_str(f"loss {shown}")
         if not self.interactive:
             remaining = (self.config.num_steps - step) / speed if speed else float("inf")
@@ -141,6 +142,14 @@ class Reporter:
                 f"step {step} of {self.config.num_steps}  loss {shown}  {speed:.2f} steps/s  "
                 f"{format_time(remaining)} left"
             )
+
+    def _by_noise(self, losses):
+        """Curves of the losses by how much noise there was."""
+        if not is_third(self.config):
+            return level_scalars(losses)
+        # The labels of levels fall from the largest; the steps of all else rise with time.
+        is_falling = self.config.sde == "ve" and not self.config.continuous
+        return time_scalars(losses[::-1] if is_falling else losses)
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Points of TensorBoard's curves; None is left out."""
@@ -202,6 +211,37 @@ def level_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:
     for part in np.array_split(np.arange(len(losses)), _LEVEL_GROUPS):
         seen = [losses[i] for i in part if losses[i] is not None]
         name = f"train/loss_levels_{part[0] + 1:04d}_to_{part[-1] + 1:04d}"
+        scalars[name] = float(np.mean(seen)) if seen else None
+    return scalars
+
+
+def show_loss(loss: float, config: Config) -> str:
+    """A loss in words: with more digits where it is a mean over an image's numbers, near 1.
+
+    Example:
+        >>> of_vp = Config(model="ddpmpp", continuous=True)
+        >>> show_loss(123.456, Config()), show_loss(0.98765, of_vp)
+        ('123.5', '0.9877')
+    """
+    return f"{loss:.{4 if config.reduce_mean is True else 1}f}"
+
+
+def time_scalars(losses: Sequence[float | None]) -> dict[str, float | None]:
+    """A curve for each tenth of the times of an equation: the mean of its steps, each the mean of
+    its examples.
+
+    Args:
+        losses: [N] of the steps from t = 0 to t = 1, None for one that was not seen. Of fewer than
+            ten steps each has its curve.
+
+    Example:
+        >>> time_scalars([3.0, None])
+        {'train/loss_t_0.00_to_0.50': 3.0, 'train/loss_t_0.50_to_1.00': None}
+    """
+    scalars, count = {}, len(losses)
+    for part in np.array_split(np.arange(count), min(count, _LEVEL_GROUPS)):
+        seen = [losses[i] for i in part if losses[i] is not None]
+        name = f"train/loss_t_{part[0] / count:.2f}_to_{(part[-1] + 1) / count:.2f}"
         scalars[name] = float(np.mean(seen)) if seen else None
     return scalars
 

@@ -103,7 +103,8 @@ class FlatWeights(keras.layers.Layer):
 
     def flatten(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
         """Tensors of the weights' shapes -> [P]."""
-        return tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], axis=0)
+        flat = tf.constant([-1])  # one operation of the graph, and not one a weight
+        return tf.concat([tf.reshape(tensor, flat) for tensor in tensors], axis=0)
 
     def move_towards(self, other: "FlatWeights", fraction: float) -> None:
         """self + fraction * (other - self): a step of the exponential moving average."""
@@ -152,7 +153,12 @@ def split(vector: tf.Tensor, like: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """The pieces of a vector [P], in the shapes of the tensors in `like`."""
     sizes = [tensor.shape.num_elements() for tensor in like]
     pieces = tf.split(vector, sizes)
-    return [tf.reshape(piece, tensor.shape) for piece, tensor in zip(pieces, like, strict=True)]
+    # Many weights have the same shape: it is an operation of the graph once.
+    shapes = {shape: tf.constant(shape, tf.int32) for shape in {tuple(t.shape) for t in like}}
+    return [
+        tf.reshape(piece, shapes[tuple(tensor.shape)])
+        for piece, tensor in zip(pieces, like, strict=True)
+    ]
 
 
 def copies(variable: tf.Variable) -> Sequence[tf.Variable]:

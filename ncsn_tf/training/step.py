@@ -1,13 +1,17 @@
 """The compiled training step: the objective, Adam, the average of the weights."""
 
+import functools
+
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import raw_variables
+from ncsn_tf.backend.compat import apply_gradients, raw_variable, raw_variables
 from ncsn_tf.backend.devices import is_cpu
 from ncsn_tf.backend.tiles import PARALLEL_TILES, training_tile
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training.dropout import dropout_noise
 from ncsn_tf.training.objective import objective_of
-from ncsn_tf.training.state import TrainingState, split
+from ncsn_tf.training.optimizers import clip_share, warmed_up
+from ncsn_tf.training.state import TrainingState, average_decay, copies, split
 
 
 class TrainingStep:
@@ -53,7 +57,7 @@ class TrainingStep:
         )
         norm = tf.sqrt(2.0 * tf.nn.l2_loss(gradient))
         good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        tf.cond(good, lambda: self._update(gradient), lambda: None)
+        tf.cond(good, lambda: self._update(gradient, norm), lambda: None)
         self.state.step.assign_add(1)
         self._count(good)
         self.totals.add(good, loss, norm, level_losses, level_counts)
@@ -102,7 +106,7 @@ class TrainingStep:
         seeds = tf.fill([images.shape[0]], tf.constant(config.seed, tf.int64))
         with tf.GradientTape() as tape:
             per_example, levels = self.objective.per_example(
-                self.state.network, images, seeds, (positions, step)
+                self._network(seeds, positions, step), images, seeds, (positions, step)
             )
             loss = tf.reduce_sum(per_example) / config.batch_size
         gradients = tape.gradient(loss, raw_variables(self.state.network))
@@ -114,15 +118,29 @@ class TrainingStep:
             tf.math.unsorted_segment_sum(ones, levels, config.num_levels),
         )
 
-    def _update(self, gradient):
+    def _network(self, seeds, positions, step):
+        """The network as it is trained: with dropout, where the settings say so."""
+        if not self.config.dropout:
+            return self.state.network
+        noise = dropout_noise(seeds, positions, step)
+        return functools.partial(self.state.network, training=True, dropout_noise=noise)
+
+    def _update(self, gradient, norm):
         state, config = self.state, self.config
+        updates = state.step - state.skipped_steps  # before this one
+        if config.warmup_steps:
+            rate = warmed_up(config.learning_rate, updates, config.warmup_steps)
+            for copy in copies(raw_variable(state.optimizer.learning_rate)):
+                copy.assign(rate)
 
         def apply():
             # apply_gradients sums over the replicas, which all hold the whole sum already.
             replicas = self.strategy.num_replicas_in_sync
             share = gradient / replicas if replicas > 1 else gradient
+            if config.gradient_clip:
+                share = share * clip_share(norm, config.gradient_clip)
             shares = [share] if state.is_flat else split(share, raw_variables(state.network))
-            state.optimizer.apply_gradients(zip(shares, state.optimized, strict=True))
+            apply_gradients(state.optimizer, shares, state.optimized)
 
         self.strategy.run(apply)
         if state.is_flat:
@@ -130,7 +148,10 @@ class TrainingStep:
         else:
             state.weights.copy_from(state.network)
         if state.average is not None:
-            state.average.move_towards(state.weights, 1.0 - config.ema_decay)
+            decay = config.ema_decay
+            if config.average_ramp:
+                decay = average_decay(decay, updates + 1)
+            state.average.move_towards(state.weights, 1.0 - decay)
 
     def _count(self, good):
         state = self.state

@@ -25,11 +25,13 @@ from benchmarks import (
     server,
     timing,
 )
+from ncsn_tf import losses
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.models import functional
 from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.models.networks import NCSN
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training.run_equation import equation_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -335,6 +337,52 @@ def test_pytorch_computes_the_third_generation(name):
         assert np.abs(one - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
+def test_models_are_the_published_ones_without_dropout():
+    case, other = options.TrainOptions(model="ncsnpp,ddpmpp", features="4", batch_sizes="2").cases()
+    settings = case.config, other.config
+    assert [each.sde for each in settings] == ["ve", "vp"]
+    assert [each.embedding for each in settings] == ["fourier", "positional"]
+    assert all(each.continuous and not each.dropout and each.features == 4 for each in settings)
+    (case,) = options.TrainOptions(
+        model="ncsnpp", features="4", batch_sizes="2", dropout="0.25"
+    ).cases()
+    assert case.config.dropout == 0.25
+    assert rows.reference_share("train", dataclasses.replace(case.config, features=32)) is None
+    with pytest.raises(
+        ConfigError, match=r"--pytorch=true is for --model=ncsn or ncsnpp or ddpmpp"
+    ):
+        options.SampleOptions(model="ddpm", features="32", pytorch=True).cases()
+
+
+def test_losses_in_pytorch_are_those_of_the_objective():
+    torch = pytest.importorskip("torch")
+    from benchmarks.pytorch import diffusion_loss
+
+    images = torch.rand([3, 2, 8, 8], generator=torch.Generator().manual_seed(1))
+    for model, sde in (("ncsnpp", "ve"), ("ddpmpp", "vp")):
+        settings = Config(model=model, sde=sde, continuous=True)
+        equation, seen = equation_of(settings), []
+
+        def network(x, condition, seen=seen):
+            seen.append((x, condition))
+            return torch.zeros_like(x)
+
+        loss = diffusion_loss(settings)(network, images, torch.Generator().manual_seed(2))
+        draws = torch.Generator().manual_seed(2)
+        t = (1e-5 + (1 - 1e-5) * torch.rand(3, generator=draws)).numpy()
+        noise = torch.randn(images.shape, generator=draws).numpy()
+        x = 2 * images.numpy() - 1 if settings.centered else images.numpy()
+        mean, std = equation.marginal(x, t)
+        std = np.reshape(std, [3, 1, 1, 1])
+        np.testing.assert_allclose(seen[0][0], mean + std * noise, rtol=1e-4, atol=1e-4)
+        condition = std.ravel() if sde == "ve" else 999 * t
+        np.testing.assert_allclose(seen[0][1], condition, rtol=1e-4)
+        wanted = losses.diffusion_matching(
+            lambda x, t: tf.zeros_like(x), equation, x, t, noise, False, settings.reduce_mean
+        )
+        np.testing.assert_allclose(loss, np.mean(wanted), rtol=1e-4)
+
+
 def test_rows_of_startup_memory_data_and_serve_by_hand():
     case = options.Case(config(batch_size=10), {})
     marks = [{"imported": 1.0, "first": 4.0}, {"imported": 3.0, "first": 6.0}]
@@ -534,7 +582,7 @@ def start(name, folder, *flags):
 @pytest.mark.slow
 def test_a_measurement_from_end_to_end(tmp_path):
     stdout, stderr, (case,) = start("sample", tmp_path, "--batch_sizes=2", "--seconds=0.01")
-    assert stderr.startswith("1/1 sample --features=2 --batch_size=2")
+    assert stderr.startswith("1/1 sample --model=ncsn --features=2 --batch_size=2")
     assert "| GEMM before |" in stdout
     assert case["config"]["features"] == 2
     (result,), (row,) = case["results"], case["rows"]

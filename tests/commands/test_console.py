@@ -1,6 +1,6 @@
 """`ncsn`: its list of commands, misspelt ones, --help without TensorFlow, exit codes."""
 
-import importlib
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -36,6 +36,15 @@ def test_the_commands_are_listed(args, capsys):
 def test_the_version(capsys):
     run_named(["ncsn", "--version"])
     assert capsys.readouterr().out == f"ncsn {ncsn_tf.__version__}\n"
+
+
+def test_the_facts_for_a_bug_report(capsys, tmp_path):
+    (tmp_path / "images.npy").write_bytes(bytes(2_500_000))
+    run_named(["ncsn", "info", f"--cache_dir={tmp_path}"])
+    facts = dict(re.split("  +", line, maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert facts["ncsn_tf"] == ncsn_tf.__version__
+    assert facts["keras"] == importlib.metadata.version("keras")
+    assert facts["cache"] == f"{tmp_path}, 1 files of 2.5 MB" and "CPU" in facts["devices"]
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,51 @@ def test_nothing_else_is_unpickled(third, tmp_path, capsys):
         torch.load(third, weights_only=True)
 
 
-def test_the_third_generation_becomes_no_run_yet(third, tmp_path, capsys):
-    assert convert(third, tmp_path / "run") == 1
+def test_the_third_generation_becomes_a_run(third, golden, tmp_path, capsys):
+    """Network and noise are those of the weights, all else that of CIFAR-10 or of the flags."""
+    out = tmp_path / "run"
+    assert convert(third, out, "--image_size=16", "--snr=0.2") == 0, capsys.readouterr().err
+    assert "weights and their average of ncsnpp, step 4" in capsys.readouterr().out
+    path = checkpoints.latest(out)
+    vectors = golden("sde/checkpoint_ncsnpp_ve_outputs")
+    for use_average, name in ((True, "output_ema"), (False, "output_model")):
+        network, config, step, _ = checkpoints.load_network(path, use_average)
+        assert step == 4
+        output = network(vectors["x"], vectors["time_cond"]).numpy()
+        for one, expected in zip(output, vectors[name], strict=True):
+            assert np.abs(one - expected).max() < 1e-5 * np.abs(expected).max()
+    flags = ["--model=ncsnpp", "--sde=ve", "--continuous", "--image_size=16", "--features=4"]
+    flags += ["--multipliers=1,2", "--num_res_blocks=1", "--attention_sizes=8", "--snr=0.2"]
+    expected = parse_config(["x", *flags, f"--workdir={out}"])
+    assert config == dataclasses.replace(expected, precision="float32")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--image_size=15"], "--image_size=15 must be a multiple of 2"),
+        (["--sde=vp"], "--embedding=fourier must be positional with --sde=vp and --continuous"),
+        (["--image_size=16", "--multipliers=1,1"], "which becomes"),
+    ],
+)
+def test_flags_that_do_not_fit_the_weights(flags, message, third, tmp_path, capsys):
+    assert convert(third, tmp_path / "run", *flags) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "holds an NCSN++, DDPM++ or DDPM" in line and not (tmp_path / "run").exists()
+    assert line.startswith("error: ") and message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_modules_of_no_network(third, tmp_path, capsys):
+    with torch.serialization.safe_globals(numpy_scalar()):
+        content = torch.load(third, weights_only=True)
+    names = [name for name in content["model"] if name.startswith("module.all_modules.5.")]
+    trained = [name for name in content["model"] if not name.endswith((".sigmas", ".0.W"))]
+    shadow = dict(zip(trained, content["ema"]["shadow_params"], strict=True))
+    for name in names:
+        del content["model"][name], shadow[name]
+    content["ema"]["shadow_params"] = list(shadow.values())
+    path = tmp_path / "other.pth"
+    torch.save(content, path)
+    assert convert(path, tmp_path / "run") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {path}: its modules are not those of an NCSN++, DDPM++ or DDPM"

@@ -1,4 +1,7 @@
-"""The commands, as processes: exit codes, messages, a run from its start to its samples."""
+"""The commands, as processes: exit codes, messages, a run from its start to its samples.
+
+The run has a network of a few weights; that of `make demo` and of test_package.py the real one.
+"""
 
 import os
 import resource
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import runs
 from PIL import Image
 
 from ncsn_tf.commands import import_reference
@@ -90,7 +94,7 @@ class Interrupted:
 
     def __init__(self, command_server, folder):
         self.folder = folder
-        command = ["train.py", *TRAIN, "--num_steps=1000000"]
+        command = [runs.NCSN, "train", *TRAIN, "--num_steps=1000000"]
         with command_server.popen(command, cwd=folder, stderr=subprocess.STDOUT) as process:
             self.lines = []
             for line in process.stdout:
@@ -110,7 +114,7 @@ def interrupted(command_server, tmp_path_factory):
 def finished(interrupted, run):
     """(folder, step, standard output, standard error) of the same command, to the end."""
     step = interrupted.step + 5
-    done = run("train.py", *TRAIN, f"--num_steps={step}", cwd=interrupted.folder)
+    done = run(runs.NCSN, "train", *TRAIN, f"--num_steps={step}", cwd=interrupted.folder)
     assert done.returncode == 0, done.stderr
     return interrupted.folder, step, done.stdout.splitlines(), done.stderr.splitlines()
 
@@ -120,7 +124,7 @@ def drawn(finished, run):
     """Folder with five images of the newest run in drawn.npz, and a movie of them."""
     folder, step, _, _ = finished
     flags = ["--num_samples=5", "--seed=3", "--batch_size=2", "--movie=chain.gif"]
-    done = run("sample.py", *flags, "--format=npz", "--out=drawn.npz", cwd=folder)
+    done = run(runs.NCSN, "sample", *flags, "--format=npz", "--out=drawn.npz", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
@@ -162,13 +166,13 @@ def test_samples_of_the_newest_run(drawn):
 def test_the_same_seeds_are_the_same_images_in_other_batches_and_from_the_export(drawn, run):
     expected = arrays(drawn / "drawn.npz")["images"]
     flags = ["--num_samples=4", "--seed=4", "--format=png"]
-    done = run("sample.py", *flags, "--out=singles", cwd=drawn)
+    done = run(runs.NCSN, "sample", *flags, "--out=singles", cwd=drawn)
     assert done.returncode == 0, done.stderr
     for seed in range(4, 8):
         with Image.open(drawn / "singles" / f"{seed:06d}.png") as picture:
             np.testing.assert_array_equal(np.asarray(picture), expected[seed - 3, :, :, 0])
 
-    done = run("sample.py", "--saved_model", *flags, "--out=exported", cwd=drawn)
+    done = run(runs.NCSN, "sample", "--saved_model", *flags, "--out=exported", cwd=drawn)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "Sampling from runs/digits/export/1"
     for seed in range(4, 8):

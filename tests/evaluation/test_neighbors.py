@@ -168,7 +168,7 @@ def test_distances_of_pixels_are_in_units_of_the_networks(config):
 
 def test_features_are_the_deepest_stages_means_at_the_smallest_level(config, network):
     pixels = RNG.integers(0, 256, (70, 8, 8, 1), dtype=np.uint8)  # more than one batch
-    features = network_features(network)(pixels)
+    features = network_features(network, config)(pixels)
     x = pixels[-2:].astype(np.float32) / 255
     layers = network.stages(x, np.int32([2, 2]))
     assert [layer.shape[1:] for layer in layers] == [(8, 8, 8), (4, 4, 16), (4, 4, 16), (4, 4, 16)]
@@ -180,9 +180,10 @@ def test_features_are_the_deepest_stages_means_at_the_smallest_level(config, net
 
 def test_features_of_the_second_generation_in_bfloat16(tiny_config):
     """Means are taken in float32: in bfloat16 they would have three digits."""
-    network = build_network(tiny_config(features=8, model="ncsnv2", precision="mixed_bfloat16"))
+    config = tiny_config(features=8, model="ncsnv2", precision="mixed_bfloat16")
+    network = build_network(config)
     pixels = RNG.integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
-    features = network_features(network)(pixels)
+    features = network_features(network, config)(pixels)
     assert features.shape == (3, 16) and features.dtype == np.float32
     layer = network.stages(pixels.astype(np.float32) / 255, np.int32([2] * 3))[-1]
     assert layer.dtype == "bfloat16"

@@ -27,7 +27,8 @@ from ncsn_tf.evaluation.quality.sets import (
     feature_set,
 )
 from ncsn_tf.evaluation.report.folder import scalars
-from ncsn_tf.generation.shards import Shard, read_blocks, write_shard
+from ncsn_tf.generation.block_files import read_blocks
+from ncsn_tf.generation.shards import Shard, write_shard
 from ncsn_tf.training.run_data import run_source
 
 ALL = ["fid", "kid", "is", "precision", "recall"]

@@ -151,6 +151,11 @@ def test_charts_name_noise_levels():
     assert [(s["name"], s["values"]) for s in loss["series"]] == [("test", [0.333333])]
     assert not loss["ramp"]
 
+    curves = {"train/loss_t_0.00_to_0.50": ([1], [2.0]), "train/loss_t_0.50_to_1.00": ([1], [3.0])}
+    (chart,) = folder.charts(curves, Config(model="ddpmpp", num_levels=1000))
+    assert chart["title"] == "Training loss by time" and chart["ramp"]
+    assert [s["name"] for s in chart["series"]] == ["t = 0.50 to 1.00", "t = 0.00 to 0.50"]
+
 
 def test_sample_grids_in_the_order_of_steps(tmp_path):
     for step in (5, 10_000_000, 200):

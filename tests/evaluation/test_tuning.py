@@ -159,6 +159,7 @@ def test_values_with_which_the_chains_diverge(run, drawn, capsys):
     [
         (["--sweep=snr=0.1:0.3:3"], "--sweep=snr=...: --sampler=ald has no such setting"),
         (["--sampler=ode", "--sweep=num_steps_each=1,2"], "--sampler=ode has no such setting"),
+        (["--sampler=dpm", "--sweep=num_steps_each=1,2"], "--sampler=dpm has no such setting"),
         (["--sampler=cas", "--sweep=step_lr=1,2"], "--sweep=step_lr=...: the step size of --sam"),
         (["--sweep=snr=0"], "--sweep=snr=0: --snr=0.0 must be above 0"),
         (["--step_lr=1", "--sweep=step_lr=1,2"], "--step_lr=1.0 cannot be used with --sweep=st"),

@@ -7,6 +7,7 @@ caches; from then on nothing may grow beyond `BOUNDS`. Exits with 1 and what gre
 With `tiny` the network is one of a few weights, so that a round takes seconds.
 """
 
+import ctypes
 import gc
 import os
 import shutil
@@ -20,8 +21,14 @@ BOUNDS = {"memory_mb": 150, "threads": 8, "open_files": 8, "temporary_files": 0}
 
 
 def measured(temporary):
-    """{name: number} of what this process holds now."""
+    """{name: number} of what this process holds now.
+
+    Memory that is free, but kept by the allocator for later, moves by hundreds of MB a round: it is
+    given back first, where that can be asked for (glibc).
+    """
     gc.collect()
+    if hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "memory_mb": pages * os.sysconf("SC_PAGE_SIZE") // 2**20,

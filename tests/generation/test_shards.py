@@ -7,7 +7,8 @@ from test_writing import Origin
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import read_arrays, save_arrays
 from ncsn_tf.generation import write_samples
-from ncsn_tf.generation.shards import Shard, merge, read_blocks, write_shard
+from ncsn_tf.generation.block_files import read_blocks
+from ncsn_tf.generation.shards import Shard, merge, write_shard
 
 
 class Known(Origin):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from golden_sde import golden_network, network_of
 
 from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.models.ddpm import DDPM
@@ -27,53 +28,10 @@ def config_of(vectors):
     return json.loads(bytes(vectors["config"]))
 
 
-def network_of(config, **changes):
-    """The network of a reference configuration."""
-    model, data = config["model"], config["data"]
-    size = data["image_size"]
-    settings = {
-        "image_shape": (size, size, data["num_channels"]),
-        "features": model["nf"],
-        "multipliers": model["ch_mult"],
-        "num_res_blocks": model["num_res_blocks"],
-        "attention_sizes": model["attn_resolutions"],
-        "resamp_with_conv": model["resamp_with_conv"],
-        "scale_by_sigma": model["scale_by_sigma"],
-        "centered": data["centered"],
-        "conditional": model["conditional"],
-        "activation": model["nonlinearity"],
-    }
-    if model["name"] == "ddpm":
-        return DDPM(**settings, **changes)
-    if model["embedding_type"] == "positional" and model["scale_by_sigma"]:
-        ends = model["sigma_max"], model["sigma_min"]
-        settings["sigmas"] = geometric_sigmas(*ends, model["num_scales"])
-    return NCSNpp(
-        **settings,
-        embedding=model["embedding_type"],
-        block=model["resblock_type"],
-        fir=model["fir"],
-        fir_kernel=model["fir_kernel"],
-        progressive_input=model["progressive_input"],
-        progressive=model["progressive"],
-        progressive_combine=model["progressive_combine"],
-        skip_rescale=model["skip_rescale"],
-        **changes,
-    )
-
-
 @pytest.fixture(scope="module")
-def loaded(golden, golden_params):
+def loaded(golden):
     """name -> (network with the weights of a golden file, its vectors); shared, not changed."""
-    networks = {}
-
-    def load(name):
-        if name not in networks:
-            networks[name] = network_of(config_of(golden(f"sde/{name}")))
-            load_reference_weights(networks[name], golden_params(f"sde/{name}"))
-        return networks[name], golden(f"sde/{name}")
-
-    return load
+    return lambda name: (golden_network(golden, name)[0], golden(f"sde/{name}"))
 
 
 def error(values, expected):

@@ -8,7 +8,9 @@ from gaussian_chains import SHAPE, SIGMAS, GaussianScore, compiled
 from ncsn_tf.sampling import samplers
 from ncsn_tf.sampling.chain import Chain, Rows, draw
 from ncsn_tf.sampling.consistent import ConsistentAnnealing, consistent_step_range
+from ncsn_tf.sampling.heun import Euler, Heun
 from ncsn_tf.sampling.langevin import AnnealedLangevin
+from ncsn_tf.sampling.multistep import DPMSolver, DPMSolverSDE, EulerAncestral
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow
 from ncsn_tf.sampling.samplers import SAMPLERS, Kind, make_chain, step_sizes
@@ -19,7 +21,14 @@ CHAINS = {
     "cas": ConsistentAnnealing(SIGMAS, denoise=True),
     "pc": PredictorCorrector(SIGMAS, denoise=True, corrector_steps=2),
     "ode": ProbabilityFlow(SIGMAS, denoise=True, rtol=1e-3, atol=1e-3),
+    "euler": Euler(SIGMAS, denoise=True, num_evaluations=6),
+    "ancestral": EulerAncestral(SIGMAS, denoise=True, num_evaluations=6),
+    "heun": Heun(SIGMAS, denoise=True, num_evaluations=9, churn=1.0),
+    "dpm": DPMSolver(SIGMAS, denoise=True, num_evaluations=6),
+    "dpm_sde": DPMSolverSDE(SIGMAS, denoise=True, num_evaluations=6),
 }
+# Of the others, what `heun` and `dpm_sde` do not show is in test_few_steps.py.
+COMPILED = ("ald", "cas", "pc", "ode", "heun", "dpm_sde")
 
 
 def test_all_samplers_are_tested_here():
@@ -28,7 +37,7 @@ def test_all_samplers_are_tested_here():
     }
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", COMPILED)
 def test_a_row_depends_on_nothing_but_itself(name):
     """Alone, among others, with other numbers of steps beside it, in tiles: the same bits."""
     rows = Rows.fill([3, 5, 8, 13, 21], [2e-3, 2e-3, 1e-3, 2e-3, 3e-3], [2, 1, 3, 2, 5])
@@ -42,7 +51,7 @@ def test_a_row_depends_on_nothing_but_itself(name):
     np.testing.assert_array_equal(uniform[[0, 3]], together[[0, 3]])
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", COMPILED)
 def test_pieces_are_the_whole(name):
     chain = CHAINS[name]
     rows = Rows.fill(tf.range(3, dtype=tf.int64), 2e-3, 2)
@@ -70,7 +79,7 @@ def test_evaluations_are_counted():
     assert CHAINS["ode"].num_evaluations(4) is None
 
 
-@pytest.mark.parametrize("name", ["ald", "cas", "pc"])
+@pytest.mark.parametrize("name", [name for name in CHAINS if name != "ode"])
 def test_the_count_is_that_of_the_calls(name):
     calls = []
     chain = CHAINS[name]
@@ -88,8 +97,10 @@ def test_the_count_is_that_of_the_calls(name):
 
 
 def test_a_chain_has_the_settings_of_its_sampler_alone():
-    settings = {"snr": 0.3, "corrector_steps": 2, "predictor": "none", "corrector": "langevin"}
-    settings |= {"rtol": 1e-2, "atol": 1e-3, "jumps": True}
+    settings = {"snr": 0.3, "corrector_steps": 2, "predictor": "euler", "corrector": "langevin"}
+    settings |= {"probability_flow": True, "rtol": 1e-2, "atol": 1e-3, "jumps": True}
+    settings |= {"num_evaluations": 7, "schedule": "geometric", "rho": 3.0, "churn": 1.0}
+    settings |= {"churn_max": 0.5}
     made = {name: make_chain(name, SIGMAS, denoise=True, **settings) for name in SAMPLERS}
     for name, chain in made.items():
         assert type(chain) is SAMPLERS[name].chain
@@ -99,6 +110,8 @@ def test_a_chain_has_the_settings_of_its_sampler_alone():
         name: settings[name] for name in SAMPLERS["pc"].settings
     }
     assert (made["ode"].rtol, made["ode"].atol, made["ode"].jumps) == (1e-2, 1e-3, True)
+    assert made["dpm_sde"].count == 6 and made["heun"].count == 3
+    assert made["heun"]._spread.tolist().count(0.0) == 2  # churn below 0.5 alone
     default = make_chain("ode", SIGMAS)
     assert (default.rtol, default.atol, default.jumps, default.denoise) == (
         1e-5,
@@ -127,10 +140,10 @@ ONE_LEVEL = geometric_sigmas(0.01, 0.01, 1)
 @pytest.mark.parametrize(
     "sampler, sigmas, settings, error, message",
     [
-        ("euler", SIGMAS, {}, ValueError, "sampler must be one of ald, cas, pc, ode, not euler"),
+        ("eulr", SIGMAS, {}, ValueError, "sampler must be one of ald, cas, .*, dpm_sde, not eulr"),
         *[
             (name, ONE_LEVEL, {}, ValueError, f"^sampler={name} needs at least two noise levels$")
-            for name in ("cas", "pc", "ode")
+            for name in ("cas", "pc", "ode", "euler", "dpm_sde")
         ],
         ("cas", SIGMAS, {"step_lr": 1e-7}, ValueError, "num_steps_each=100, not 1e-07$"),
         ("cas", SIGMAS, {"step_lr": 1.0}, ValueError, "step size of sampler=cas must be between"),

@@ -25,7 +25,8 @@ from ncsn_tf.serving import contract, export
 from ncsn_tf.serving.conditional_signatures import conditional_functions
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.classifier import save_classifier
-from ncsn_tf.training.run_sampler import chain_of, completion_chain, make_sigmas
+from ncsn_tf.training.run_conditions import completion_chain
+from ncsn_tf.training.run_sampler import chain_of, make_sigmas
 
 CONFIG = Config(
     dataset="digits",
@@ -233,7 +234,7 @@ def test_the_signatures_are_those_of_the_contract(signatures):
 def test_what_cannot_be_exported(network):
     with pytest.raises(ConfigError, match="--factor=3 must divide the 8 pixels"):
         conditional_functions(network, CONFIG, factor=3)
-    with pytest.raises(ConfigError, match="a condition needs --sampler=ald, not --sampler=pc"):
-        conditional_functions(network, dataclasses.replace(CONFIG, sampler="pc"), factor=2)
+    with pytest.raises(ConfigError, match="needs --sampler=ald or pc, not --sampler=cas"):
+        conditional_functions(network, dataclasses.replace(CONFIG, sampler="cas"), factor=2)
     grey = conditional_functions(network, dataclasses.replace(CONFIG, channels=1))
     assert sorted(grey) == ["inpaint", "interpolate", "super_resolve"]

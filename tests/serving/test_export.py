@@ -349,7 +349,8 @@ class Convolution:
             1, 3, padding="same", kernel_initializer=keras.initializers.RandomNormal(0.0, 0.1, 0)
         )
         layer.build((None, 8, 8, 1))
-        self.layer, self.trainable_variables = layer, layer.trainable_variables
+        self.layer, self.weights = layer, layer.weights
+        self.trainable_variables = layer.trainable_variables
 
     def __call__(self, x, levels):
         sigma = tf.gather(geometric_sigmas(1.0, 0.01, 3), levels)[:, None, None, None]
@@ -363,8 +364,12 @@ class Convolution:
         {"sampler": "cas", "step_lr": 9e-5, "num_steps_each": 2},
         {"sampler": "pc", "corrector_steps": 2},
         {"sampler": "ode", "ode_rtol": 0.1, "ode_atol": 0.05},
+        pytest.param(
+            {"sampler": "heun", "num_evaluations": 6, "churn": 2.0}, marks=pytest.mark.slow
+        ),
+        {"sampler": "dpm_sde", "num_evaluations": 7, "schedule": "geometric"},
     ],
-    ids=["cas", "cas with a step size", "pc", "ode"],
+    ids=["cas", "cas with a step size", "pc", "ode", "heun", "dpm_sde"],
 )
 def test_other_samplers_draw_the_images_of_the_checkpoint(chain, tmp_path, capsys):
     config, network = change_chain(CONFIG, denoise=True, **chain), Convolution()

@@ -30,9 +30,17 @@ RUNTIME = [
     "corrector_steps",
     "predictor",
     "corrector",
+    "probability_flow",
     "ode_tolerance",
     "ode_rtol",
     "ode_atol",
+    "num_evaluations",
+    "schedule",
+    "rho",
+    "churn",
+    "churn_min",
+    "churn_max",
+    "churn_noise",
     "sampling_tile",
     "workdir",
     "log_every",
@@ -76,6 +84,7 @@ def test_config_is_frozen():
 
 def test_every_field_says_what_it_is():
     groups = {"data", "network", "noise", "training", "sampling", "run"}
+    groups |= {f"{group} of the third generation" for group in ("network", "noise", "training")}
     for field in dataclasses.fields(Config):
         assert field.metadata["group"] in groups
         assert field.metadata["help"] and len(field.metadata["help"]) < 60

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from ncsn_tf.settings.options import option
 ROOT = Path(__file__).resolve().parents[2]
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
 SECOND_GENERATION = [path for path in FLAGFILES if path.stem.endswith("_ncsnv2")]
-EXPERIMENTS = [*SECOND_GENERATION, ROOT / "flags" / "cifar10_single_level.flags"]
+THIRD_GENERATION = [path for path in FLAGFILES if re.search("_(ncsnpp|ddpm|ddpmpp)_", path.stem)]
+EXPERIMENTS = [*SECOND_GENERATION, *THIRD_GENERATION, ROOT / "flags" / "cifar10_single_level.flags"]
 OF_DATASETS = [path for path in FLAGFILES if path not in EXPERIMENTS]
 
 

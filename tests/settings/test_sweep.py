@@ -20,6 +20,7 @@ from ncsn_tf.settings.sweep import Sweep
         ("step_lr=1e-6,3e-6", (1e-6, 3e-6), True),
         ("num_steps_each=3", (3,), False),
         ("ode_tolerance=1e-5:1e-3:3", (1e-5, 1e-4, 1e-3), True),
+        ("num_evaluations=5:20:3", (5, 10, 20), True),
     ],
 )
 def test_values(text, values, by_ratio):

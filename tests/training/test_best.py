@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, train
+from training_helpers import FakeStep, TinyNetwork, assert_same_run, cut_back, numbers, train
 
 import ncsn_tf
 from ncsn_tf.backend import signals
@@ -49,24 +49,10 @@ def tiny_network(monkeypatch):
     monkeypatch.setattr(checkpoints, "build_network", TinyNetwork)
 
 
-class CountStep:
-    """Counts a step and computes nothing."""
-
-    def __init__(self, state, config, strategy):
-        self.state = state
-        self.totals = self
-
-    def run(self, batch):
-        self.state.step.assign_add(1)
-
-    def report(self):
-        return 1.0, 1.0, [1.0, 1.0, 1.0]
-
-
 @pytest.fixture
 def only_counts(monkeypatch):
     """Steps of training take no time."""
-    monkeypatch.setattr(loop, "TrainingStep", CountStep)
+    monkeypatch.setattr(loop, "TrainingStep", FakeStep)
 
 
 @pytest.fixture(scope="module")

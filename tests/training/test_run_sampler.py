@@ -13,13 +13,8 @@ from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.settings import rules
 from ncsn_tf.settings.chain import ChainOptions
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.run_sampler import (
-    chain_of,
-    completion_chain,
-    require_langevin,
-    sampler_of,
-    step_sizes_of,
-)
+from ncsn_tf.training.run_conditions import completion_chain
+from ncsn_tf.training.run_sampler import chain_of, chain_settings, sampler_of, step_sizes_of
 
 
 def test_the_chain_of_a_run():
@@ -42,6 +37,17 @@ def test_the_chain_of_a_run():
         assert (ode.rtol, ode.atol) == expected
 
 
+def test_the_few_steps_of_a_run():
+    config = Config(num_evaluations=9, schedule="geometric", churn=2.0, churn_noise=1.1)
+    heun = chain_of(dataclasses.replace(config, sampler="heun"))
+    assert (heun.num_steps(1), heun.num_evaluations(1)) == (4, 8)
+    assert heun._spread.all() and np.isin(heun.points, heun.sigmas).all()  # those of NCSN
+    dpm = chain_of(dataclasses.replace(config, sampler="dpm_sde", model="ncsnv2", rho=3.0))
+    np.testing.assert_allclose(dpm.points, np.geomspace(1.0, 0.01, 10), rtol=1e-6)
+    settings = chain_settings(dataclasses.replace(config, sampler="heun"))
+    assert (settings["num_evaluations"], settings["evaluations"]) == (9, 8)
+
+
 def test_the_settings_offer_every_sampler():
     (field,) = (field for field in dataclasses.fields(Config) if field.name == "sampler")
     assert tuple(SAMPLERS) == field.metadata["choices"]
@@ -62,8 +68,16 @@ def test_the_settings_offer_every_sampler():
                 {"sampler": name, "num_levels": 1, "sigma_begin": 0.01},
                 f"^--sampler={name} needs at least two noise levels$",
             )
-            for name in ("cas", "pc", "ode")
+            for name in ("cas", "pc", "ode", "heun")
         ],
+        (
+            {"sampler": "heun", "num_evaluations": 1},
+            "^--num_evaluations=1 must be at least 2$",
+        ),
+        (
+            {"sampler": "euler", "churn_min": 2.0, "churn_max": 1.0},
+            "^--churn_max=1.0 must be above --churn_min=2.0, or 0$",
+        ),
     ],
 )
 def test_settings_that_a_sampler_cannot_use(settings, message):
@@ -112,7 +126,19 @@ def test_images_are_completed_as_in_the_released_codes(model, asked, redraw, den
     assert (chain.redraw, chain.denoise) == (redraw, denoise)
 
 
-def test_a_condition_needs_langevin_dynamics():
-    require_langevin(Config())
-    with pytest.raises(ConfigError, match="a condition needs --sampler=ald, not --sampler=pc"):
-        completion_chain(Config(sampler="pc"), Measurement())
+def test_a_condition_needs_a_chain_of_steps():
+    pc = completion_chain(Config(sampler="pc", snr=0.3, denoise=True), Measurement())
+    assert (type(pc).__name__, pc.snr, pc.denoise) == ("ConditionalPredictorCorrector", 0.3, True)
+    assert not completion_chain(Config(sampler="pc", denoise=True), Measurement(), False).denoise
+    with pytest.raises(ConfigError, match="condition needs --sampler=ald or pc, not --sampler=cas"):
+        completion_chain(Config(sampler="cas"), Measurement())
+    with pytest.raises(ConfigError, match="not --sampler=dpm_sde"):
+        completion_chain(Config(sampler="dpm_sde"), Measurement())
+
+
+def test_the_probability_flow_of_a_predictor():
+    config = Config(sampler="pc", probability_flow=True)
+    assert chain_of(config).probability_flow
+    message = "^--probability_flow needs --predictor=reverse or --predictor=euler, not ancestral$"
+    with pytest.raises(ConfigError, match=message):
+        chain_of(dataclasses.replace(config, predictor="ancestral"))

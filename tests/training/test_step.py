@@ -1,6 +1,8 @@
 """The training step: the same on any number of replicas, and harmless when it is not finite."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -38,6 +40,24 @@ def settings(tiny_config):
 def batch(step):
     """The global batch of a step: float32 [8, 8, 8, 1]."""
     return np.random.default_rng(step).random((8, 8, 8, 1), dtype=np.float32)
+
+
+def test_the_graphs_of_a_step_are_freed_with_it(settings, monkeypatch):
+    """TensorFlow would keep those with a custom gradient, such as that of Keras's sum."""
+    graphs = weakref.WeakSet()
+    update = TrainingStep._update
+
+    def noted(step, *args):
+        graphs.add(tf.compat.v1.get_default_graph())
+        update(step, *args)
+
+    monkeypatch.setattr(TrainingStep, "_update", noted)
+    run = Run(1, settings(features=2))
+    run.train(batch(0))
+    assert len(graphs) == 1
+    del run
+    gc.collect()
+    assert len(graphs) == 0
 
 
 class Run:

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ncsn_tf.backend.compat import apply_gradients
 from ncsn_tf.data.batches import evaluation_batches, images_at, readable_places, training_batches
 from ncsn_tf.data.source import Source
 from ncsn_tf.evaluation.features.encoder import Encoder, make_encoder
@@ -89,7 +90,7 @@ def fit(
                 )
             loss = tf.reduce_mean(losses)
         gradients = tape.gradient(loss, encoder.weights)
-        optimizer.apply_gradients(zip(gradients, trained, strict=True))
+        apply_gradients(optimizer, gradients, trained)
         return loss
 
     batches = training_batches(

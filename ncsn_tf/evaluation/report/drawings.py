@@ -13,9 +13,9 @@ from ncsn_tf.evaluation.neighbors import Search, neighbor_images
 from ncsn_tf.evaluation.report.folder import data_uri
 from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.models.networks import NCSN, NCSNv2
-from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_data import run_source
+from ncsn_tf.training.run_equation import ladder_of, score_on_ladder
 
 _CHAIN_SIDE = 320  # pixels of the movie, about
 _CHAIN_FRAMES = 50
@@ -96,12 +96,14 @@ def scores_part(config: Config, network: NCSN | NCSNv2) -> dict:
         UserError: the data cannot be read.
     """
     image = load_pixels(run_source(config, "test"), 1).astype(np.float32) / 255.0  # [1, H, W, C]
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels)
+    sigmas = ladder_of(config)
     count = min(_NUM_LEVELS, config.num_levels)
     levels = np.unique(np.round(np.linspace(0, config.num_levels - 1, count)).astype(np.int32))
     sigmas = tf.gather(sigmas, levels)
     noise = random.normal([config.seed], image.shape[1:], random.Stream.PERTURBATION)
-    perturbed, score, denoised = denoise(network, image, sigmas, levels, noise)
+    perturbed, score, denoised = denoise(
+        score_on_ladder(network, config), image, sigmas, levels, noise
+    )
     shown = [
         {
             "sigma": f"{sigmas[i]:.3g}",

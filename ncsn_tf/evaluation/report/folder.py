@@ -14,16 +14,17 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import shipped
-from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import show_value
+from ncsn_tf.training.run_equation import ladder_of
 
 _FLAGS = shipped("flags")
 _PLACES = ("workdir", "data_dir", "cache_dir", "inception")  # where a run is, not what it is
 _MOST_PICTURES = 60
 _MOST_BYTES = 2e7  # of them all
 _LEVEL_TAG = re.compile(r"train/loss_levels?_(\d+)(?:_to_(\d+))?")
+_TIME_TAG = re.compile(r"train/loss_t_(\d\.\d+)_to_(\d\.\d+)")
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -123,8 +124,9 @@ def charts(curves: dict, config: Config) -> list[dict]:
         curves: as from `scalars`.
         config: the run's `Config`, for its noise levels.
     """
-    sigmas = geometric_sigmas(config.sigma_begin, config.sigma_end, config.num_levels).numpy()
+    sigmas = ladder_of(config).numpy()
     levels = sorted((int(m[1]), tag) for tag in curves if (m := _LEVEL_TAG.fullmatch(tag)))
+    times = sorted((m[1], m[2], tag) for tag in curves if (m := _TIME_TAG.fullmatch(tag)))
     wanted = [
         (
             "Loss",
@@ -135,6 +137,11 @@ def charts(curves: dict, config: Config) -> list[dict]:
             "Training loss by noise level",
             "from the largest noise level to the smallest",
             [(_level_name(tag, sigmas), tag) for _, tag in levels],
+        ),
+        (
+            "Training loss by time",
+            "of the equation, from t = 1, noise, to images at t = 0",
+            [(f"t = {first} to {last}", tag) for first, last, tag in reversed(times)],
         ),
         ("Gradient norm", "before the optimizer", [("gradient norm", "train/gradient_norm")]),
         (
@@ -151,7 +158,7 @@ def charts(curves: dict, config: Config) -> list[dict]:
             if tag in curves
         ]
         if series:
-            ramp = title == "Training loss by noise level"
+            ramp = title.startswith("Training loss by")
             made.append({"title": title, "about": about, "ramp": ramp, "series": series})
     return made
 

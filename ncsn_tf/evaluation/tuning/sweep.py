@@ -19,7 +19,12 @@ from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
 from ncsn_tf.settings.sweep import Sweep
 from ncsn_tf.training.checkpoints import Run
-from ncsn_tf.training.run_sampler import chain_of, chain_settings, sampler_of
+from ncsn_tf.training.run_sampler import (
+    chain_of,
+    chain_settings,
+    goes_by_equation,
+    sampler_of,
+)
 
 # What the table of samplers calls these settings.
 _NAMES = {"ode_tolerance": "rtol", "ode_rtol": "rtol", "ode_atol": "atol"}
@@ -115,7 +120,10 @@ def _has(config: Config, name: str) -> bool:
     if name == "step_lr":
         return kind.step_lr is not None
     if name == "num_steps_each":
-        return "rtol" not in kind.settings  # whose solver chooses its steps
+        # The flow's solver chooses its steps, an equation has its own, and solvers of few steps
+        # have a number of evaluations instead.
+        has_another = {"rtol", "num_evaluations"} & set(kind.settings)
+        return not has_another and not goes_by_equation(config)
     return name == "sampling_tile" or _NAMES.get(name, name) in kind.settings
 
 

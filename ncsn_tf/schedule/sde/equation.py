@@ -88,6 +88,10 @@ class SDE:
         """What a corrector's step size is multiplied with, float32 [B]; None where it is 1."""
         raise NotImplementedError
 
+    def condition(self, t: Times, continuous: bool) -> tf.Tensor:
+        """What a network is told of the times, [B]: sigma, a label or 999 t; see `score_fn_of`."""
+        raise NotImplementedError
+
     def network_score(
         self, network: Callable, x: tf.Tensor, t: Times, continuous: bool
     ) -> tf.Tensor:

@@ -146,10 +146,13 @@ class VE(SDE):
     def alpha(self, t: Times) -> None:
         return None
 
+    def condition(self, t: Times, continuous: bool) -> tf.Tensor:
+        return self.std(t) if continuous else self.label(t)
+
     def network_score(
         self, network: Callable, x: tf.Tensor, t: Times, continuous: bool
     ) -> tf.Tensor:
-        return network(x, self.std(t) if continuous else self.label(t))
+        return network(x, self.condition(t, continuous))
 
     def label(self, t: Times) -> tf.Tensor:
         """The nearest label of a network of discrete levels, int32 [B]: round((1 - t) (N - 1)).

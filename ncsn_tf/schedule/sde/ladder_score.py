@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend.columns import column
+from ncsn_tf.backend.compat import models_of
 from ncsn_tf.schedule.ladders import static_sigmas
 from ncsn_tf.schedule.sde.equation import SDE
 
@@ -25,6 +26,9 @@ class LadderScore:
         sigmas: float32 [L], falling noise levels, for callers that name a level; in units of images
             from 0 to 1.
         centered: whether the network sees images from -1 to 1, twice the units.
+
+    Attributes:
+        models: the networks that it uses, for `backend.compat.read_weights`.
 
     Source: Karras et al. 2022 (arXiv:2206.00364), equation 4, for the change of units.
 
@@ -52,6 +56,7 @@ class LadderScore:
         self.sde = sde
         self.sigmas = static_sigmas(sigmas)
         self.centered = centered
+        self.models = models_of(score_fn)
 
     def __call__(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
         """The score at each example's level, int32 [B]."""
@@ -60,7 +65,7 @@ class LadderScore:
     def at_sigma(self, x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
         """The score of x [B, ...] at each example's sigma, float32 [B]."""
         unit = 2.0 if self.centered else 1.0
-        t = self.sde.time(unit * sigma)
+        x, t = tf.convert_to_tensor(x), self.sde.time(unit * sigma)
         y = 2.0 * x - 1.0 if self.centered else x
         scale = self.sde.mean_scale(t)
         if scale is None:

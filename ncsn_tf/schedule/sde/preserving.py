@@ -116,13 +116,16 @@ class VP(SDE):
     def alpha(self, t: Times) -> tf.Tensor:
         return self._at(1.0 - self._wide_betas, t)
 
+    def condition(self, t: Times, continuous: bool) -> tf.Tensor:
+        return times(t) * _TIME_SCALE if continuous else self.label(t)
+
     def network_score(
         self, network: Callable, x: tf.Tensor, t: Times, continuous: bool
     ) -> tf.Tensor:
+        condition = self.condition(t, continuous)
         if continuous:
-            condition, std = times(t) * _TIME_SCALE, self.std(t)
+            std = self.std(t)
         else:
-            condition = self.label(t)
             std = tf.gather(tf.constant(self.sqrt_1m_alphas_cumprod), tf.cast(condition, tf.int32))
         return -network(x, condition) / column(std, x)
 
@@ -192,6 +195,9 @@ class SubVP(VP):
 
     def ancestral(self, t: Times) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return SDE.ancestral(self, t)
+
+    def condition(self, t: Times, continuous: bool) -> tf.Tensor:
+        return super().condition(t, continuous=True)
 
     def network_score(
         self, network: Callable, x: tf.Tensor, t: Times, continuous: bool

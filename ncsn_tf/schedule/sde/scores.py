@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from ncsn_tf.backend.compat import models_of
 from ncsn_tf.schedule.sde.equation import SDE
 
 
@@ -37,4 +38,9 @@ def score_fn_of(network: Callable, sde: SDE, continuous: bool) -> Callable:
         >>> score = score_fn_of(network, sde.VP(num_scales=40), continuous=False)(x, t)
         float32 [19.5]
     """
-    return lambda x, t: sde.network_score(network, tf.convert_to_tensor(x), t, continuous)
+
+    def score(x, t):
+        return sde.network_score(network, tf.convert_to_tensor(x), t, continuous)
+
+    score.models = models_of(network)  # for `backend.compat.read_weights`
+    return score

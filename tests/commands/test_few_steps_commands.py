@@ -1,0 +1,82 @@
+"""Solvers of few steps by the commands: sample grids of training, samples, shards, exports."""
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soak
+import tensorflow as tf
+
+from ncsn_tf.commands.console import COMMANDS, run_command
+
+TINY = ["--dataset=digits", "--workdir=run", "--features=2", "--num_levels=3", "--batch_size=4"]
+TINY += ["--num_steps=2", "--sample_every=2", "--num_sample_images=2", "--eval_every=0"]
+TINY += ["--noexport", "--model=ncsnv2", "--denoise", "--sampling_tile=2", "--num_evaluations=4"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def ncsn(tmp_path_factory):
+    """(command, its flags) -> exit code of `ncsn`, in a folder with a run of few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        soak.use_tiny_network(patch.setattr)
+        modules = {}
+        for name in ("train", "sample", "export"):
+            modules[name] = module = importlib.import_module(
+                f"ncsn_tf.commands.{COMMANDS[name][0]}"
+            )
+            for start in ("start_tensorflow", "start_for_training", "start_for_sampling"):
+                if hasattr(module, start):
+                    cpu = lambda *_, **__: tf.distribute.OneDeviceStrategy("/cpu:0")  # noqa: E731
+                    patch.setattr(module, start, cpu)
+        patch.chdir(tmp_path_factory.mktemp("few"))
+
+        def run(command, *flags):
+            with pytest.raises(SystemExit) as end:
+                run_command(modules[command].main, [f"ncsn {command}", *flags])
+            return end.value.code or 0
+
+        assert run("train", *TINY, "--sampler=dpm_sde") == 0
+        yield run
+
+
+def images(path):
+    with np.load(path) as arrays:
+        return arrays["images"]
+
+
+def test_grids_samples_shards_and_exports_are_alike(ncsn, capsys):
+    assert len(list(Path.cwd().glob("run/samples/*.png"))) == 1
+    flags = ["--workdir=run", "--num_samples=5", "--format=npz"]
+    assert ncsn("sample", *flags, "--out=all.npz") == 0
+    assert "4 network evaluations an image" in capsys.readouterr().out
+    drawn = images("all.npz")
+    assert len(np.unique(drawn.reshape(5, -1), axis=0)) == 5
+    for part in ("0/2", "1/2"):
+        shard = [f"--shard={part}", "--block=2", "--num_samples=5", "--out=parts"]
+        assert ncsn("sample", "--workdir=run", *shard) == 0
+    blocks = sorted(Path.cwd().glob("parts/*.npz"))
+    np.testing.assert_array_equal(np.concatenate([images(path) for path in blocks]), drawn)
+    assert ncsn("export", "--workdir=run") == 0
+    assert ncsn("sample", "--saved_model=run/export", "--num_samples=5", *flags[2:]) == 0
+    np.testing.assert_array_equal(images("samples.npz"), drawn)
+
+
+@pytest.mark.parametrize(
+    "flags, line",
+    [
+        (["--sampler=heun", "--num_evaluations=2"], "--num_evaluations=2 must be at least 3, the"),
+        (["--schedule=linear"], "--schedule=linear must be karras or geometric or ladder"),
+        (["--rho=0.5"], "--rho=0.5 must be at least 1"),
+        (["--num_evaluations=0"], "--num_evaluations=0 must be at least 1"),
+        (["--interpolate=1,2"], "a condition needs --sampler=ald or pc, not --sampler=dpm_sde"),
+        (["--sampler=dpm++"], "--sampler=dpm++ must be ald or cas or "),
+    ],
+)
+def test_what_is_wrong_is_one_line(flags, line, ncsn, capsys):
+    capsys.readouterr()
+    assert ncsn("sample", "--workdir=run", *flags) == 2
+    printed = capsys.readouterr().err.strip()
+    assert printed.startswith(f"error: {line}") and "\n" not in printed
