@@ -1,10 +1,12 @@
 # make demo: train on scikit-learn's digits, sample to a PNG, export, sample from the export.
+# make demo-color: train on cats in colour, sample, cats of each class, complete halves; loads 44 MB.
 # make test: style, the direction of imports, and the test suite with the examples of docstrings.
 # make test-slow: the tests that it leaves out.
 # All make .venv from requirements.txt when it is missing; ncsn_tf is in it as it stands here.
 # make soak: train, sample, evaluate, export and serve in turns for MINUTES, and look for growth.
 # make reliability: inject faults into commands, and write the table of docs/reliability.md.
 # make test-addons: what depends on the packages, on those of TensorFlow Addons, in .venv-addons.
+# make docs: the pages of docs/, with the library's docstrings, in build/site; warnings are errors.
 # make requirements: requirements*.txt from pyproject.toml.
 
 CANDIDATES := python3.12 python3.13 python3.11 python3
@@ -29,13 +31,26 @@ TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/backend/te
 # by their numbers of tests, long files of few tests would begin last, and leave a process alone.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-slow soak reliability test-addons requirements format clean
+.PHONY: demo demo-color test test-slow soak reliability test-addons docs requirements format clean
 
 demo: .venv/installed
-	$(BIN)/python train.py --dataset=digits --workdir=demo/run
+	$(BIN)/python train.py --flagfile=digits_few_steps --workdir=demo/run
 	$(BIN)/python sample.py --workdir=demo/run --num_samples=64 --out=demo/samples.png
 	$(BIN)/python sample.py --saved_model --workdir=demo/run --num_samples=16 --out=demo/saved_model.png
 	@echo "Look at demo/samples.png and demo/saved_model.png"
+
+# Cats drawn by David Revoy, CC-BY-4.0: docs/cats.md.
+demo-color: .venv/cats
+	$(BIN)/python train.py --dataset=robohash_cats --workdir=demo-color/run --noexport
+	$(BIN)/python sample.py --workdir=demo-color/run --num_samples=64 --out=demo-color/samples.png
+	$(BIN)/python sample.py --workdir=demo-color/run --label=each --guidance=1.5 --num_samples=4 \
+		--out=demo-color/classes.png
+	$(BIN)/python -c "import ncsn_tf, numpy as np; \
+		cats = ncsn_tf.load_source('robohash_cats', 'test', image_size=16, channels=3); \
+		np.savez('demo-color/cats.npz', images=cats.images.pixels(np.arange(8)))"
+	$(BIN)/python sample.py --workdir=demo-color/run --inpaint=demo-color/cats.npz --mask=right \
+		--sampler=ald --num_samples=24 --out=demo-color/completed.png
+	@echo "Look at samples.png, classes.png and completed.png in demo-color"
 
 test: .venv/installed
 	$(BIN)/ruff format --check .
@@ -62,6 +77,11 @@ test-addons: .venv-addons/installed
 	OTHER_PYTHON=$(abspath $(wildcard $(BIN)/python)) \
 		$(BIN_ADDONS)/python -m pytest $(SPREAD) $(TESTS_ADDONS)
 
+# Needs neither .venv nor TensorFlow.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "Open build/site/index.html, or: python3 -m http.server --directory build/site (for its search)"
+
 requirements:
 	$(PYTHON) .ci/requirements.py
 
@@ -75,6 +95,10 @@ format: .venv/installed
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/cats: requirements-cats.txt .venv/installed
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cats.txt
 	touch $@
 
 # As .venv, with CUDA's libraries: 5 GB. Use it as .venv-gpu/bin/python train.py ...
@@ -94,5 +118,13 @@ format: .venv/installed
 	$(BIN_ADDONS)/python -m pip install --quiet --no-deps --ignore-requires-python --editable .
 	touch $@
 
+.venv-docs/installed: requirements-docs.txt
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11, 3.12 or 3.13"; exit 1; }
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --upgrade pip
+	.venv-docs/bin/python -m pip install --quiet -r requirements-docs.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-gpu .venv-addons demo .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-gpu .venv-addons .venv-docs build demo demo-color \
+		.pytest_cache .ruff_cache .import_linter_cache

@@ -27,6 +27,14 @@ def requirements(pyproject: dict) -> dict[str, str]:
             "For `ncsn import`, which reads checkpoints of the reference PyTorch programs.",
             ["-r requirements.txt", *extras["pytorch"]],
         ),
+        "requirements-cats.txt": _text(
+            "For the data set `robohash_cats`; without what robohash itself needs: --no-deps.",
+            extras["cats"],
+        ),
+        "requirements-docs.txt": _text(
+            "For `make docs`, in an environment of its own: nothing of the package is imported.",
+            extras["docs"],
+        ),
         "requirements-addons.txt": _text(
             "The package set of TensorFlow Addons, Python 3.10 or 3.11, with what the tests need.",
             pyproject["dependency-groups"]["addons"],

@@ -2,7 +2,8 @@
 
 Every sampler draws from one run's network at several numbers of evaluations. Shown are the energy
 distance in pixels to the test images and, with --features, the Frechet distance of features to the
-training images, as `ncsn evaluate` computes it. All rows have the same seeds. Every row's chain is
+training images, as `ncsn evaluate` computes it. With --grid, a picture has a line of images of each
+row. All rows have the same seeds. Every row's chain is
 compiled anew, which takes longer than a short chain itself.
 """
 
@@ -17,6 +18,7 @@ from ncsn_tf.settings.options import option
 SUMMARY = "Measure a trained network's samples against the evaluations that they take."
 SOLVERS = ("euler", "ancestral", "heun", "dpm", "dpm_sde")
 BATCH = 64
+COLUMNS = 16  # of the picture
 STEPPED = ("ald", "cas", "pc")
 
 
@@ -37,7 +39,8 @@ class BenchmarkOptions:
     seed: int = option(0, "first seed", "rows", least=0, below=2**31)
     features: str = option("", "feature network of the Frechet distance; empty is none", "figures")
     inception: str = option("", "file of the Inception graph of 2015", "figures", path=True)
-    out: str = option("", "also write the table to this file", "output")
+    out: str = option("", "also write the table to this file", "output", path=True)
+    grid: str = option("", "also write a picture of each row's first images", "output", path=True)
 
 
 def numbers(name: str, text: str) -> list[int]:
@@ -112,8 +115,8 @@ def drawn(network: object, config: object, seeds: object) -> tuple[object, int]:
     return to_uint8(samples) if is_right else None, sampler.num_evaluations
 
 
-def table(options: BenchmarkOptions) -> list[str]:
-    """The figures of a run: lines of markdown.
+def table(options: BenchmarkOptions) -> tuple[list[str], list[object]]:
+    """The figures of a run: lines of markdown, and the images of each row that did not diverge.
 
     Raises:
         ConfigError: settings that cannot be.
@@ -163,14 +166,17 @@ def table(options: BenchmarkOptions) -> list[str]:
         f"| {len(train)} training images | | | {' | '.join(figures(train))} |",
     ]
     print(lines[-1], file=sys.stderr)
+    pictures = []
     for about, chain in rows:
         seeds = options.seed + np.arange(options.num_samples, dtype=np.int64)
         pixels, count = drawn(run.network, chain, seeds)
+        if pixels is not None:
+            pictures.append(pixels)
         measured = ["diverged"] + [""] * (len(head) - 4) if pixels is None else figures(pixels)
         cells = [chain.sampler, about, str(count), *measured]
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], file=sys.stderr)
-    return lines
+    return lines, pictures
 
 
 def main(argv: list[str]) -> None:
@@ -179,8 +185,16 @@ def main(argv: list[str]) -> None:
     from ncsn_tf.commands.start import start_tensorflow
 
     start_tensorflow()
-    lines = table(options)
+    lines, pictures = table(options)
     print("\n".join(lines))
+    if options.grid and pictures:
+        import numpy as np
+
+        from ncsn_tf.data.images import grid, save_picture
+
+        columns = min(COLUMNS, options.num_samples)
+        shown = np.concatenate([pixels[:columns] for pixels in pictures])
+        save_picture(options.grid, grid(shown, columns))
     if options.out:
         from ncsn_tf.files import write_atomically
 

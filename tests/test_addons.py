@@ -129,7 +129,8 @@ def test_the_commands_train_resume_and_sample_with_one_of_addons(command_server,
 
     for first, last in [(0, 2), (2, 3)]:
         said = "Resuming" if first else "Starting"
-        (line,) = run("train", *flags, f"--num_steps={last}")
+        line, following = run("train", *flags, f"--num_steps={last}")
+        assert following.startswith("next: ")
         assert line.startswith(f"{said} run at step {first} of {last} on 2 devices, CPU (")
     sampled = run("sample", "--workdir=run", "--num_samples=2", "--out=samples.png")
     assert sampled == [

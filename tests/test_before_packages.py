@@ -72,7 +72,7 @@ def test_it_is_resumed_as_before(command_server, tmp_path):
     done = command_server.run(argv, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Resuming run at step 20 of 24 on 1 device, CPU (")
-    assert done.stdout.count("\n") == 1
+    assert done.stdout.count("\n") == 2  # and what comes next
     expected = kept("resumed_images")
     assert np.abs(expected.astype(int) - kept("images").astype(int)).max() > 1
     assert_same_images(drawn("--workdir=run"), expected)

@@ -51,6 +51,7 @@ class Stream(enum.IntEnum):
     PROBE = 8
     MEASUREMENT = 9
     DROPOUT = 10
+    LABEL_DROPOUT = 11
 
 
 def philox4x32(

@@ -1,6 +1,7 @@
 """The flags of sample.py for conditional sampling."""
 
 import dataclasses
+import re
 
 from ncsn_tf.backend.choices import MASKS
 from ncsn_tf.errors import ConfigError
@@ -37,8 +38,17 @@ class ConditionOptions:
     classifier: str | None = option(
         None, "draw one class, by a file of ncsn classifier", "condition", path=True
     )
-    label: int | None = option(
-        None, "the class that --classifier draws", "condition", least=0, below=2**31
+    label: str | None = option(
+        None,
+        "class to draw: a name or number, several as a,b, each for all; of --classifier a number",
+        "condition",
+    )
+    guidance: float = option(
+        1.0,
+        "weight of --label: 1 is the class as learnt, more is surer of it and costs twice the work",
+        "condition",
+        least=0,
+        below=1e6,
     )
     classifier_scale: float = option(
         1.0, "weight of the classifier", "condition", least=0, below=1e6
@@ -68,9 +78,22 @@ class ConditionOptions:
         self._needs("resize", MODES[:3])
         if self.classifier and self.label is None:
             raise ConfigError(f"{show('classifier', self.classifier)} needs --label, the class")
-        for name in ("label", "classifier_scale"):
-            if not self.classifier and getattr(self, name) != _default(self, name):
-                raise ConfigError(f"{show(name, getattr(self, name))} needs --classifier")
+        if self.classifier and not re.fullmatch("[0-9]{1,9}", self.label):
+            raise ConfigError(f"{show('label', self.label)} must be a number with --classifier")
+        if not self.classifier and self.classifier_scale != _default(self, "classifier_scale"):
+            raise ConfigError(
+                f"{show('classifier_scale', self.classifier_scale)} needs --classifier"
+            )
+        if self.guidance != _default(self, "guidance"):
+            if self.classifier:
+                raise ConfigError(
+                    f"{show('guidance', self.guidance)} cannot be used with --classifier, whose "
+                    "weight is --classifier_scale"
+                )
+            if self.label is None:
+                raise ConfigError(f"{show('guidance', self.guidance)} needs --label")
+        if self.label == "":
+            raise ConfigError("--label= must name a class")
         if self.interpolate is not None:
             self.interpolated_seeds()
 
@@ -90,12 +113,16 @@ class ConditionOptions:
         names = ("inpaint", "mask", "colorize", "super_resolve", "factor", "resize", "classifier")
         return {
             **{name: getattr(self, name) for name in (*names, "classifier_scale")},
-            "label": self.label or 0,
+            "label": int(self.label) if self.classifier else 0,
             "interpolate": None if self.interpolate is None else self.interpolated_seeds(),
             "first_seed": first_seed,
             "count": count,
             "denoise": denoise,
         }
+
+    def classes(self) -> dict[str, object]:
+        """`label` and `guidance` of a network that knows classes, for what opens an origin."""
+        return {} if self.classifier else {"label": self.label, "guidance": self.guidance}
 
     def interpolated_seeds(self) -> tuple[int, int]:
         """(A, B) of --interpolate=A,B."""

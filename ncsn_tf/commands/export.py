@@ -7,6 +7,7 @@ from pathlib import Path
 from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
@@ -35,6 +36,7 @@ class ExportOptions(ChainOptions):
     pretrained: str = pretrained_option()
     checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
+    ema: float | None = ema_option()
     max_steps_each: int = option(
         0,
         "most steps a level that a request may ask for; 0 is ten times the chain's",
@@ -57,6 +59,7 @@ class ExportOptions(ChainOptions):
     def validate(self) -> None:
         """Raise a ConfigError for flags that contradict each other."""
         check_pretrained(self.pretrained, self.workdir, self.checkpoint, NEWEST, self.average)
+        check_ema(self.ema, self.average, self.pretrained)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             is_given = field.name in _OF_CONDITIONAL and value != field.default

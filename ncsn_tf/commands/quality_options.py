@@ -11,7 +11,11 @@ from ncsn_tf.settings.options import option, show
 ALL = "all"
 NEWEST = "newest"
 NUM_SAMPLES = 5_000
-OF_REQUESTS = ("step_lr", "num_steps_each")  # what an export takes with each request
+OF_REQUESTS = (
+    "step_lr",
+    "num_steps_each",
+    "num_evaluations",
+)  # what an export takes with each request
 _OF_DRAWING = (*CHAIN_SETTINGS, "saved_model", "num_seed_ranges", "shard")
 
 

@@ -13,6 +13,7 @@ from ncsn_tf.generation import check_places, write_samples
 from ncsn_tf.generation.shards import Shard, check_folder, write_shard
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.serving.transport import Address
+from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
@@ -34,6 +35,10 @@ by several processes or machines, of which each draws a part, put together by nc
 
   ncsn sample --num_samples=50000 --shard=0/8
 
+of classes, from a network that knows them (--class_conditional in training):
+
+  ncsn sample --label=each --guidance=1.5  a row of each class; or --label=3, or --label=cat,dog
+
 or, from a checkpoint, by conditional sampling:
 
   ncsn sample --inpaint=a.png            fills the right half, or --mask
@@ -44,12 +49,18 @@ or, from a checkpoint, by conditional sampling:
 
 _NEWEST = "newest"
 _NUM_SAMPLES = 25
+_NUM_OF_EACH = 8  # of several classes
 _DEFAULT_OUT = {"grid": "samples.png", "png": "samples", "npz": "samples.npz"}
-_OF_REQUESTS = ("step_lr", "num_steps_each")  # what an export takes with each request
+_OF_REQUESTS = (
+    "step_lr",
+    "num_steps_each",
+    "num_evaluations",
+)  # what an export takes with each request
 _FIXED_IN_EXPORTS = (
     *(name for name in CHAIN_SETTINGS if name not in _OF_REQUESTS),
     "checkpoint",
     "average",
+    "ema",
 )
 _ONLY_CHECKPOINTS = (*MODES, "classifier", "movie", "pretrained")
 _NOT_FOR_SERVERS = (
@@ -78,9 +89,11 @@ class SampleOptions(ConditionOptions, ChainOptions):
     )
     checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
+    ema: float | None = ema_option()
     num_samples: int | None = option(
         None,
-        f"images to draw [{_NUM_SAMPLES}, or one for each picture if more]",
+        f"images to draw [{_NUM_SAMPLES}, or one for each picture if more]; of several classes, of "
+        f"each [{_NUM_OF_EACH}]",
         "samples",
         least=1,
         below=10_000_001,
@@ -97,7 +110,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
     )
     format: str = option(
         "grid",
-        "one grid, single PNGs, or arrays (images, seeds)",
+        "one grid, single PNGs, or arrays (images, seeds, labels)",
         "output",
         choices=("grid", "png", "npz"),
     )
@@ -146,6 +159,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
                 _ONLY_CHECKPOINTS, "cannot be used with --saved_model: it needs a checkpoint"
             )
         check_pretrained(self.pretrained, self.workdir, self.checkpoint, NEWEST, self.average)
+        check_ema(self.ema, self.average, self.pretrained)
         self.validate_condition()
         if self.interpolate is not None:
             self._forbid(("seed",), "cannot be used with --interpolate, which names its seeds")
@@ -165,13 +179,16 @@ class SampleOptions(ConditionOptions, ChainOptions):
             if field.name in names and value != field.default:
                 raise ConfigError(f"{show(field.name, value)} {why}")
 
-    def count(self, num_pictures: int = 0) -> int:
-        """How many images to draw, if there are that many pictures to complete.
+    def count(self, num_pictures: int = 0, num_classes: int = 1) -> int:
+        """How many images to draw, if there are that many pictures to complete, of these classes.
 
         Raises:
             ConfigError: their seeds do not fit 64 bits.
         """
-        count = self.num_samples or max(_NUM_SAMPLES, num_pictures)
+        if num_classes > 1:
+            count = (self.num_samples or num_pictures or _NUM_OF_EACH) * num_classes
+        else:
+            count = self.num_samples or max(_NUM_SAMPLES, num_pictures)
         if not -(2**63) <= self.seed <= self.seed + count - 1 < 2**63:
             raise ConfigError(f"{show('seed', self.seed)} and the seeds after it must fit 64 bits")
         return count
@@ -192,8 +209,8 @@ def main(argv: list[str]) -> None:
     else:
         check_places(options.seed, **places)
     if options.server:  # then TensorFlow is not started, and no device is taken
-        names = ("num_steps_each", "step_lr", "batch_size", *_ONLY_SERVERS)
-        origin = Server(options.server, **_values(options, names))
+        names = (*_OF_REQUESTS, "batch_size", *_ONLY_SERVERS)
+        origin = Server(options.server, **_values(options, names), **options.classes())
     else:
         num_images = min(options.batch_size, options.num_samples or options.batch_size)
         strategy = start_for_sampling(num_images, options.num_virtual_devices)
@@ -203,7 +220,8 @@ def main(argv: list[str]) -> None:
         if options.saved_model:
             is_newest = options.saved_model == _NEWEST
             folder = newest_export(options.workdir) if is_newest else options.saved_model
-            origin = Export(folder, **_values(options, (*_OF_REQUESTS, "batch_size")))
+            given = _values(options, (*_OF_REQUESTS, "batch_size"))
+            origin = Export(folder, **given, **options.classes())
         else:
             workdir = options.workdir
             if options.pretrained:
@@ -211,13 +229,17 @@ def main(argv: list[str]) -> None:
             with strategy.scope():
                 origin = open_checkpoint(
                     workdir=workdir,
-                    **_values(options, ("checkpoint", "average", "batch_size")),
+                    **_values(options, ("checkpoint", "average", "ema", "batch_size")),
                     chain=_values(options, CHAIN_SETTINGS),
                     condition=options.condition(options.seed, options.count(), options.denoise),
                     keep_frames=bool(options.movie),
+                    **options.classes(),
                 )
     num_pictures = 0 if origin.inputs is None else len(origin.inputs)
-    count = options.count(num_pictures)
+    num_classes = 1 if origin.labels is None else len(origin.labels.classes)
+    if num_classes > 1 and options.interpolate is not None:
+        raise ConfigError(f"{show('label', options.label)} must be one class with --interpolate")
+    count = options.count(num_pictures, num_classes)
     if count < num_pictures:
         print(f"Completing the first {count} of {num_pictures} pictures (--num_samples)")
     if options.shard:

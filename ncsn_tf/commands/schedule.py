@@ -21,7 +21,7 @@ Ermon 2020, and print them as flags of ncsn train:
 class ScheduleOptions:
     """The flags of `ncsn schedule`; those without a default have the data set's."""
 
-    dataset: str = option("cifar10", "a TFDS name, digits, image_folder or arrays", "data")
+    dataset: str = option("cifar10", "of TFDS, digits, robohash_cats, image_folder, arrays", "data")
     data_dir: str = option(
         "",
         "folder of TFDS or of pictures, or a .zip, .tar, .npy, .npz",

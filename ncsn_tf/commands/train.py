@@ -1,6 +1,8 @@
 """`ncsn train`: trains a network, or resumes its training."""
 
+import shlex
 import sys
+from pathlib import Path
 
 from ncsn_tf.backend import outcomes, signals
 from ncsn_tf.commands.final_export import export_at_the_end
@@ -39,7 +41,30 @@ def main(argv: list[str]) -> None:
             is_done = int(state.step.numpy()) >= config.num_steps
             if is_done:
                 export_at_the_end(config, workers, export_run)
+                if workers.is_chief:
+                    print(f"next: {sampling_command(argv[0], config.run_dir)}")
             else:
                 workers.wait()  # whoever leaves first would be missed by the others
     if not is_done and config.stopped_code:
         sys.exit(config.stopped_code)  # a signal ended it, which is said
+
+
+def sampling_command(program: str, run_dir: Path) -> str:
+    """The command line that draws samples of a run, started as its training was.
+
+    Args:
+        program: how training was started: the first of its `argv`.
+        run_dir: the run's folder.
+
+    Example:
+        >>> sampling_command("ncsn train", Path("runs/mnist"))
+        'ncsn sample --workdir=runs/mnist'
+        >>> sampling_command("a clone/train.py", Path("runs/my digits"))
+        "python 'a clone/sample.py' '--workdir=runs/my digits'"
+    """
+    command, _, name = program.rpartition(" ")
+    if name == "train":
+        start = f"{command} sample"
+    else:
+        start = f"python {shlex.quote(str(Path(program).with_name('sample.py')))}"
+    return f"{start} {shlex.quote(f'--workdir={run_dir}')}"

@@ -1,8 +1,8 @@
 """Images: what is learned from, what is completed, and what is written.
 
 * `source`: a `Source` of images: in memory (`source`, `encoded`) or in a file (`image_file`);
-* `sources`: the kinds of data sets by name: `digits`, `folder`, `arrays_source` and `tfds_source`,
-  a file each;
+* `sources`: the kinds of data sets by name: `digits`, `robohash_cats`, `folder`, `arrays_source`
+  and `tfds_source`, a file each;
 * `collection`: the pictures of a folder or an archive, by number; `decoding`: how any is read;
 * `prepared`: images that are decoded once, by `preparation`, whose processes are in `rows`, and
   kept in the `cache`, by one process at a time (`claims`);

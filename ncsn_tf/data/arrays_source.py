@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ncsn_tf.data.class_names import as_text, numbered
 from ncsn_tf.data.decoding import fitted_pixels
 from ncsn_tf.data.folder import split_places
 from ncsn_tf.data.image_file import FileImages
@@ -16,6 +17,7 @@ from ncsn_tf.errors import UserError, warn
 from ncsn_tf.files import array_headers, is_array, map_array, read_arrays
 
 _BLOCK = 2**26  # bytes of the file's numbers that are looked at together
+_CLASSES = "class_names"  # of an .npz: the names of the classes, by number
 # What an .npz with splits calls its images and labels, for training and for test.
 _SPLITS = (
     ("x_train", "y_train", "x_test", "y_test"),  # Keras
@@ -32,7 +34,8 @@ def load(
 ) -> Source:
     """The images of a .npy, or of an .npz with their labels.
 
-    Of an .npz the array `images` is taken, with `labels` if there are any; or those of `_SPLITS`;
+    Of an .npz the array `images` is taken, with `labels` if there are any, which are numbers or
+    names, and `class_names`, the names of the numbers; or those of `_SPLITS`;
     or the only array of 3 or 4 axes. Without splits the first of each 20 images is for test, as in
     a folder; a single one is for both. Images of another size or other channels become what a file
     with these pixels becomes, in memory; of a .npy of uint8 in the shape of the run, batches are
@@ -46,10 +49,10 @@ def load(
     """
     if not data_dir:
         raise UserError("the data set arrays needs data_dir, the .npy or .npz with the images")
-    images, labels, title, has_splits = _find(data_dir, split)
+    images, labels, title, has_splits, others, classes = _find(data_dir, split)
     _check_type(images, title)
     if labels is not None:
-        labels = _checked_labels(labels, len(images), data_dir)
+        labels, classes = _checked_labels(labels, len(images), data_dir, others, classes)
     places = np.arange(len(images))
     if not has_splits:
         places = split_places(places)[split]
@@ -59,7 +62,8 @@ def load(
     name = f"arrays {data_dir}"
     if _is_file_of_rows(images) and _fits(images.shape, image_shape, crop_size):
         return Source(FileImages(data_dir, places), name, labels)
-    return from_arrays(_pixels(images, places, image_shape, crop_size, title), labels, name)
+    pixels = _pixels(images, places, image_shape, crop_size, title)
+    return from_arrays(pixels, labels, name, () if labels is None else classes)
 
 
 class _Found(NamedTuple):
@@ -69,12 +73,16 @@ class _Found(NamedTuple):
         images, labels: arrays; labels may be None.
         title: what messages call the images.
         has_splits: whether these are the images of the split alone.
+        others: the labels of the other split, which has the same classes; None without any.
+        classes: the names of the classes, an array; None without any.
     """
 
     images: np.ndarray
     labels: np.ndarray | None
     title: str
     has_splits: bool = False
+    others: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
 
 def _find(path, split):
@@ -84,24 +92,30 @@ def _find(path, split):
     if is_array(path):
         return _Found(map_array(path), None, path)
     headers = array_headers(path)
-    names, has_splits = _choose(headers, path, split)
-    for name in filter(None, names):
+    names, has_splits, other = _choose(headers, path, split)
+    classes = _CLASSES if names[1] and _CLASSES in headers else None
+    wanted = [name for name in (*names, other, classes) if name]
+    for name in wanted:
         if headers[name][1].hasobject:
             raise UserError(
                 f"{name} of {path} holds Python objects, which are not unpickled: save numbers"
             )
-    arrays = read_arrays(path, filter(None, names))
-    images, labels = (arrays.get(name) for name in names)
-    return _Found(images, labels, f"{names[0]} of {path}", has_splits)
+    arrays = read_arrays(path, wanted)
+    images, labels, others, classes = (arrays.get(name) for name in (*names, other, classes))
+    return _Found(images, labels, f"{names[0]} of {path}", has_splits, others, classes)
 
 
 def _choose(headers, path, split):
-    """((the name of the images, that of the labels or None), whether they are of one split)."""
+    """((the name of the images, that of the labels or None), whether they are of one split, the
+    name of the other split's labels or None)."""
     for train, train_labels, test, test_labels in _SPLITS:
         if train in headers and "images" not in headers:
             has_splits = test in headers
-            names = (test, test_labels) if has_splits and split == "test" else (train, train_labels)
-            return (names[0], names[1] if names[1] in headers else None), has_splits
+            pairs = ((train, train_labels), (test, test_labels))
+            own, other = pairs[::-1] if has_splits and split == "test" else pairs
+            labels = own[1] if own[1] in headers else None
+            others = other[1] if has_splits and labels and other[1] in headers else None
+            return (own[0], labels), has_splits, others
     like = {name: shape for name, (shape, _) in headers.items() if len(shape) in (3, 4)}
     if "images" not in headers and len(like) != 1:
         listed = ", ".join(f"{name} {list(shape)}" for name, (shape, _) in headers.items())
@@ -110,7 +124,7 @@ def _choose(headers, path, split):
             f"{listed or 'no arrays'}; name one of them images"
         )
     images = "images" if "images" in headers else next(iter(like))
-    return (images, "labels" if "labels" in headers else None), False
+    return (images, "labels" if "labels" in headers else None), False, None
 
 
 def _check_type(images, title):
@@ -141,22 +155,50 @@ def _check_type(images, title):
     raise UserError(f"{title} must be uint8, or float in [0, 1], not {dtype}{hint}")
 
 
-def _checked_labels(labels, count, path):
-    """Labels as int64 [N]."""
-    hint = ""
+def _checked_labels(labels, count, path, others, classes):
+    """(labels as int64 [N], the names of the classes)."""
+    hint, names = "", _checked_classes(classes, path)
+    if labels.dtype.kind in "US" and labels.shape in ((count,), (count, 1)):
+        labels = as_text(labels.reshape(-1))
+        if not names and others is not None and others.dtype.kind in "US":
+            names = np.unique(np.concatenate([labels, as_text(others.reshape(-1))])).tolist()
+        try:
+            return numbered(labels, names)
+        except ValueError as error:
+            raise UserError(f"the labels of {path} must be {_CLASSES}: {error}") from None
     if labels.ndim == 2 and labels.shape[1] > 1:
         hint = ": save labels.argmax(1) of such as have a 1 at their class"
     elif labels.dtype.kind not in "iu":
         hint = ": save numpy.unique(labels, return_inverse=True)[1]"
     elif labels.shape in ((count,), (count, 1)):
         labels = labels.reshape(-1).astype(np.int64)
+        highest = int(labels.max())
+        if labels.min() >= 0 and (not names or highest < len(names)):
+            if others is not None and others.size and others.dtype.kind in "iu":
+                highest = max(highest, int(others.max()))
+            return labels, names or [str(number) for number in range(highest + 1)]
         if labels.min() >= 0:
-            return labels
+            raise UserError(
+                f"a label of {path} is {highest}, and {_CLASSES} has the names of {len(names)}"
+            )
         hint = f", one of them {labels.min()}"
     raise UserError(
         f"the labels of {path} must be {count} whole numbers from 0, one an image, not "
         f"{labels.dtype} {list(labels.shape)}{hint}"
     )
+
+
+def _checked_classes(classes, path):
+    """The names of the classes, in order; empty without any."""
+    if classes is None:
+        return []
+    names = as_text(classes).tolist() if classes.ndim == 1 and classes.dtype.kind in "US" else []
+    if len(names) < 1 or len(set(names)) < len(names) or not all(names):
+        raise UserError(
+            f"{_CLASSES} of {path} must be names, one a class and all different, not "
+            f"{classes.dtype} {list(classes.shape)}"
+        )
+    return names
 
 
 def _is_file_of_rows(images):

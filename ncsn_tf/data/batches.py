@@ -77,13 +77,16 @@ def training_batches(
     return _mapped(tf.data.Dataset.range(tf.int64.max), batch)
 
 
-def evaluation_batches(source: Source, *, batch_size: int, num_batches: int) -> tf.data.Dataset:
+def evaluation_batches(
+    source: Source, *, batch_size: int, num_batches: int, with_labels: bool = False
+) -> tf.data.Dataset:
     """The first `num_batches` batches of a source in one fixed shuffled order, never mirrored.
 
     Args:
         source: a `Source` of N images.
         batch_size: B.
         num_batches: at most this many batches; fewer when N < B * num_batches.
+        with_labels: whether batches are (images, labels int64 [B]); the source must have labels.
 
     Returns:
         finite tf.data.Dataset of float32 [B, H, W, C] in [0, 1]: whole batches, no image twice.
@@ -99,7 +102,9 @@ def evaluation_batches(source: Source, *, batch_size: int, num_batches: int) -> 
     load = _loader(source)
 
     def batch(indices):
-        return tf.cast(load(indices)[1], tf.float32) / 255.0
+        indices, images = load(indices)
+        images = tf.cast(images, tf.float32) / 255.0
+        return (images, tf.gather(source.labels, indices)) if with_labels else images
 
     indices = tf.data.Dataset.from_generator(
         lambda: _evaluation_indices(source, batch_size, num_batches),

@@ -27,4 +27,5 @@ def load(
     order = order[:-num_test] if split == "train" else order[-num_test:]
     with tf.device("CPU:0"):
         chosen = crop_and_resize(pixels[order], image_shape[:2], crop_size).numpy()
-    return from_arrays(np.repeat(chosen, image_shape[2], axis=-1), digits.target[order], "digits")
+    chosen = np.repeat(chosen, image_shape[2], axis=-1)
+    return from_arrays(chosen, digits.target[order], "digits", digits.target_names)

@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from ncsn_tf.data.collection import Collection, labels_by_folder, open_collection
+from ncsn_tf.data.collection import (
+    Collection,
+    classes_by_folder,
+    labels_by_folder,
+    open_collection,
+)
 from ncsn_tf.data.prepared import prepare_collection
 from ncsn_tf.data.source import Source
 from ncsn_tf.errors import UserError, inform, warn
@@ -53,7 +58,10 @@ def load(
     chosen = split_places(readable)[split]
     _say(collection, found.unreadable, split, len(chosen), len(readable))
     name = f"image_folder {data_dir}"
-    return Source(found.images(chosen), name, None if labels is None else labels[chosen])
+    if labels is None:
+        return Source(found.images(chosen), name)
+    classes = tuple(sorted(set(classes_by_folder(collection.names))))
+    return Source(found.images(chosen), name, labels[chosen], classes)
 
 
 def split_places(readable: np.ndarray) -> dict[str, np.ndarray]:

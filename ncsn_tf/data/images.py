@@ -90,6 +90,25 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def rows_grid(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """One picture of rows of uint8 [n, H, W, C], grey where a row is shorter: uint8 [H', W', C].
+
+    Example:
+        >>> rows_grid([np.zeros([3, 8, 8, 1], np.uint8), np.zeros([2, 8, 8, 1], np.uint8)]).shape
+        (17, 26, 1)
+    """
+    width = max(len(row) for row in rows)
+    canvas = np.full((len(rows), width, *rows[0].shape[1:]), _GREY, np.uint8)
+    for place, row in zip(canvas, rows, strict=True):
+        place[: len(row)] = row
+    return grid(canvas.reshape(-1, *canvas.shape[2:]), width)
+
+
+def save_rows(path: str | os.PathLike, rows: Sequence[np.ndarray]) -> None:
+    """Write rows of uint8 [n, H, W, C] below each other, see `rows_grid`."""
+    save_picture(path, rows_grid(rows))
+
+
 def save_columns(path: str | os.PathLike, columns: Sequence[np.ndarray]) -> None:
     """Write columns of uint8 [n, H, W, C] side by side; the last may be a shorter one."""
     height = len(columns[0])

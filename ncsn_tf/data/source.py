@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend.sizes import ImageSize, sides
+from ncsn_tf.data.class_names import numbered
 from ncsn_tf.data.crops import centred_box
 from ncsn_tf.data.images import to_uint8
 from ncsn_tf.files import digest
@@ -84,12 +85,16 @@ class Source:
     Attributes:
         images: in memory, encoded in memory, or in a file of prepared images.
         name: what the images are, for messages.
-        labels: int64 [N], the class of each image; None where the data set has no classes.
+        labels: int64 [N], the class of each image, below 0 where it is not known; None where the
+            data set has no classes.
+        classes: the names of the classes, in the order of their numbers; empty where there are
+            none, or they have no names.
     """
 
     images: Images
     name: str
     labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def num_examples(self) -> int:
@@ -121,15 +126,21 @@ class Source:
 
 
 def from_arrays(
-    images: np.ndarray, labels: np.ndarray | None = None, name: str = "arrays"
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    name: str = "arrays",
+    classes: Sequence[str] = (),
 ) -> Source:
     """A source of images that are arrays.
 
     Args:
         images: [N, H, W], which are grey, or [N, H, W, C]; uint8, or float in [0, 1], which is
             rounded to 8 bits. N is at least 1.
-        labels: int [N], the class of each image, from 0; None where there are no classes.
+        labels: int [N], the class of each image, from 0, or [N] names of classes; None where there
+            are no classes.
         name: what the images are, for messages.
+        classes: the names of the classes, in the order of their numbers; empty where the labels
+            have no names, or are the names themselves, in sorted order.
 
     Raises:
         ValueError: another shape or type, values outside their range, or not a label an image.
@@ -152,6 +163,8 @@ def from_arrays(
         raise ValueError(f"images must be uint8, or float in [0, 1], not {images.dtype}")
     if labels is not None:
         labels = np.asarray(labels)
+        if labels.dtype.kind in "US":
+            labels, classes = numbered(labels, classes)
         if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
                 f"labels must be {len(images)} whole numbers, one an image, not {labels.dtype} "
@@ -159,8 +172,10 @@ def from_arrays(
             )
         if labels.min() < 0:
             raise ValueError(f"labels must be at least 0, not {labels.min()}")
+        if len(classes) and labels.max() >= len(classes):
+            raise ValueError(f"labels must be below {len(classes)}, the number of classes")
         labels = labels.astype(np.int64)
-    return Source(ArrayImages(images), name, labels)
+    return Source(ArrayImages(images), name, labels, tuple(map(str, classes)))
 
 
 def crop_and_resize(

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ncsn_tf.backend.sizes import ImageSize, sides
-from ncsn_tf.data import arrays_source, digits, folder, tfds_source
+from ncsn_tf.data import arrays_source, digits, folder, robohash_cats, tfds_source
 from ncsn_tf.data.source import Source, from_arrays
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import user_path
@@ -18,6 +18,7 @@ LOADERS: dict[str, Callable[[str, str, tuple[int, int, int], int, str], Source]]
     "arrays": arrays_source.load,
     "digits": digits.load,
     "image_folder": folder.load,
+    "robohash_cats": robohash_cats.load,
 }
 _SPLITS = ("train", "test")
 
@@ -35,12 +36,12 @@ def load_source(
     """Images of one data set, each cropped to the shape that is wanted, and resized.
 
     Args:
-        dataset: "digits" (scikit-learn), "image_folder", "arrays", or the name of a TFDS data set
-            with an 'image' feature.
+        dataset: "digits" (scikit-learn), "robohash_cats", "image_folder", "arrays", or the name of
+            a TFDS data set with an 'image' feature.
         split: "train" or "test". Where a data set has no test split: its validation split if it has
             one, else one example in 20 of its train split, which training then leaves out.
         data_dir: the folder, .zip or .tar with the pictures of image_folder; the .npy or .npz of
-            arrays; or TFDS's data folder ("" is TFDS's default). digits needs none.
+            arrays; or TFDS's data folder ("" is TFDS's default). The others need none.
         image_size: of the images: the side of squares, such as 48, or (H, W), or "48x64".
         channels: C, 1 (grey) or 3 (RGB).
         crop_size: shorter side of the centred rectangle, of the shape of the images, that is kept

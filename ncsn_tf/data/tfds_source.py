@@ -85,7 +85,7 @@ def _encoded(records, image_shape, crop_size):
     contents = np.concatenate([part for _, part in records.parts(_READ_BATCH)])
     images = EncodedImages(contents, decode, image_shape, records.name)
     images.check()
-    return Source(images, records.name, records.labels())
+    return Source(images, records.name, records.labels(), records.classes)
 
 
 def _prepared(records, image_shape, crop_size, cache_dir):
@@ -107,7 +107,7 @@ def _prepared(records, image_shape, crop_size, cache_dir):
         warn(undecodable(place, records.name, cause))
     if len(unreadable) > NAMED:
         warn(f"and {len(unreadable) - NAMED} more")
-    return Source(found.images(), records.name, found.labels)
+    return Source(found.images(), records.name, found.labels, records.classes)
 
 
 class _Records:
@@ -130,7 +130,7 @@ class _Records:
         self.num_bytes = whole.num_bytes
         feature = dict(builder.info.features).get("label")
         self._has_labels = isinstance(feature, tfds.features.ClassLabel)
-        self.classes = feature.names if self._has_labels else ()
+        self.classes = tuple(feature.names or ()) if self._has_labels else ()
         self._labels = []
 
     def parts(self, size):

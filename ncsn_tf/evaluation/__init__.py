@@ -1,7 +1,9 @@
 """What a trained network is worth.
 
     measure     bits per dimension and test loss of a run
+    lengths     test loss of averages of several lengths
     record      the file of likelihoods, from which a measurement is continued
+    nearest     the nearest of many vectors
     neighbors   the training images nearest to samples
     samples     the samples that are looked at: drawn now, or from a file
     report/     a page on a run

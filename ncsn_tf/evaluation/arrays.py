@@ -11,7 +11,7 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.evaluation.measure import measure_bits_per_dim, measure_test_loss
 from ncsn_tf.evaluation.record import Record
 from ncsn_tf.settings.checkpoint import NEWEST
-from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.averages import open_weights
 
 
 def evaluate(
@@ -21,6 +21,7 @@ def evaluate(
     bits_per_dim: bool = True,
     checkpoint: str | int = NEWEST,
     average: bool = True,
+    ema: float | None = None,
     num_probes: int = 1,
     ode_tolerance: float = 1e-4,
     seed: int = 0,
@@ -33,6 +34,7 @@ def evaluate(
         bits_per_dim: whether to measure the likelihood beside the loss; it takes the longer time.
         checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
+        ema: the average of this relative length instead, of a run with `ema_power`.
         num_probes, ode_tolerance, seed: of the likelihood, see `measure_bits_per_dim`.
 
     Returns:
@@ -50,7 +52,7 @@ def evaluate(
         True
     """
     source = from_arrays(images)
-    run = open_run(workdir, average, checkpoint)
+    run = open_weights(workdir, average, checkpoint, ema)
     if source.image_shape != run.config.image_shape:
         raise ConfigError(
             f"the images have the shape {source.image_shape}, those of {run.run_dir} "

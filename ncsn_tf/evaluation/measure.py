@@ -5,6 +5,7 @@ import math
 import os
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -14,17 +15,19 @@ from ncsn_tf import likelihood
 from ncsn_tf.backend import signals
 from ncsn_tf.backend.choices import LARGEST_EXACT
 from ncsn_tf.backend.compat import raw_variables, read_weights
-from ncsn_tf.data.batches import Source, load_pixels
+from ncsn_tf.backend.tiles import in_tiles
+from ncsn_tf.data.batches import Source, load_pixels, readable_places
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.record import Record, sentence
 from ncsn_tf.files import hold, user_path
 from ncsn_tf.sampling.routes import route_of
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.hooks import TestLoss
 from ncsn_tf.training.run_data import run_source, with_places
 from ncsn_tf.training.run_equation import flow_route, is_third
+from ncsn_tf.training.run_labels import labelled, labelling
 from ncsn_tf.training.run_sampler import score_jumps
 
 FOLDER = "evaluation"
@@ -38,6 +41,7 @@ def evaluate_run(
     test_loss: bool = False,
     checkpoint: str | int = NEWEST,
     average: bool = True,
+    ema: float | None = None,
     split: str = "test",
     num_images: int = 0,
     data_dir: str = "",
@@ -49,6 +53,7 @@ def evaluate_run(
     ode_tolerance: float = 1e-4,
     seed: int = 0,
     out: str | os.PathLike = "",
+    place: str | os.PathLike | None = None,
     say: Callable[[str], object] = print,
 ) -> dict:
     """Measure a run's network, say it, and write the likelihoods.
@@ -59,6 +64,7 @@ def evaluate_run(
         test_loss: measure the loss that the network was trained with.
         checkpoint: "newest", "best" or a step.
         average: take the averaged weights where the run has them.
+        ema: the relative length of the average to take instead, see `averages.open_weights`.
         split: "test" or "train", of the run's data set.
         num_images: the first of a fixed shuffled order; 0 is all of them.
         data_dir: where the data are; empty is where the run has them from.
@@ -66,8 +72,8 @@ def evaluate_run(
         batch_size: images between two savings of likelihoods; changes no result.
         divergence, num_probes, num_dequantizations, ode_tolerance, seed: of the likelihood, see
             `measure_bits_per_dim`.
-        out: the .json file of the likelihoods; empty is evaluation/bits_per_dim.json in the run's
-            folder.
+        out: the .json file of the likelihoods; empty is evaluation/bits_per_dim.json in `place`.
+        place: a folder; None is the run's.
         say: called with each line of the answer.
 
     Returns:
@@ -79,7 +85,7 @@ def evaluate_run(
         UserError: no run, no checkpoint, no data, a likelihood that is not finite, or a place that
             cannot be written.
     """
-    run = open_run(workdir, average, checkpoint)
+    run = open_weights(workdir, average, checkpoint, ema)
     network, config = run.network, run.config
     if bits_per_dim:
         _check_likelihood(config, divergence)
@@ -90,7 +96,7 @@ def evaluate_run(
     results = {}
     if test_loss:
         loss, count = measure_test_loss(network, config, source, num_images=num_images)
-        say(f"Loss {loss:.3f} over {count} {split} images")
+        say(f"Loss {loss:.3f} over {count} {split} images{_of_labels(config, source)}")
         results["test_loss"] = loss
     if bits_per_dim:
         choices = {
@@ -102,14 +108,16 @@ def evaluate_run(
         }
         decisive = {
             "step": run.step,
-            "weights": "average" if run.is_average else "raw",
+            "weights": run.kind,
             "network": _fingerprint(network),
             "dataset": config.dataset,
             "num_examples": source.num_examples,
             "sampling_tile": config.sampling_tile,
             "split": split,
         }
-        target = user_path(out) if out else run.run_dir / FOLDER / "bits_per_dim.json"
+        if config.num_classes:  # of others it would be a setting that no older record has
+            decisive["labels"] = source.labels is not None
+        target = user_path(out) if out else Path(place or run.run_dir, FOLDER, "bits_per_dim.json")
         lock = target.with_name(f"{target.name}.lock")
         with hold(lock, f"{target} is being written", "name another --out") as check:
             record = Record(target, decisive | choices, check)
@@ -120,7 +128,7 @@ def evaluate_run(
                 **choices,
             )
         results["bits_per_dim"] = summary = record.summary(num_images)
-        say(sentence(summary))
+        say(f"{sentence(summary)}{_of_labels(config, source)}")
         say(f"Wrote {record.target}")
     return results
 
@@ -160,7 +168,12 @@ def measure_bits_per_dim(
         ConfigError: the record holds likelihoods of other images.
         UserError: a likelihood is not finite, or the record cannot be written.
     """
-    compute = _bits_fn(network, config, divergence, num_probes, ode_tolerance)
+    source = labelled(source, config)
+    labels = None  # of the images in their order
+    if source.labels is not None:
+        labels = source.labels[readable_places(source, num_images)].astype(np.int32)
+    has_labels = labels is not None
+    compute = _bits_fn(network, config, divergence, num_probes, ode_tolerance, has_labels)
     first = min(len(record.bits), num_images)
     with tqdm(total=num_images, initial=first, disable=None, unit="image") as bar:
         pixels = load_pixels(source, num_images)
@@ -171,7 +184,10 @@ def measure_bits_per_dim(
             seeds = tf.constant(seed + np.arange(start, stop), tf.int64)
             with signals.at_once():  # what is finished is in the record
                 repeats = [
-                    compute(tf.constant(pixels[start:stop]), seeds, tf.constant(repeat))
+                    compute(
+                        *(tf.constant(pixels[start:stop]), seeds, tf.constant(repeat)),
+                        *([] if labels is None else [tf.constant(labels[start:stop])]),
+                    )
                     for repeat in range(num_dequantizations)
                 ]
                 bits, evaluations = (
@@ -192,35 +208,54 @@ def measure_bits_per_dim(
     return num_images
 
 
-def _bits_fn(network, config, divergence, num_probes, tolerance):
-    """(pixels uint8 [B, H, W, C], seeds int64 [B], repeat) -> bits/dim [B, M], evaluations [B]."""
+def _bits_fn(network, config, divergence, num_probes, tolerance, has_labels):
+    """(pixels uint8 [B, H, W, C], seeds int64 [B], repeat) -> bits/dim [B, M], evaluations [B].
+
+    With `has_labels` labels int32 [B] come last.
+    """
     route = route_of(flow_route(config, _FIRST_TIME))
     centered = is_third(config) and config.centered
     size = math.prod(config.image_shape)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, *config.image_shape], tf.uint8),
-            tf.TensorSpec([None], tf.int64),
-            tf.TensorSpec([], tf.int32),
-        ],
-        autograph=False,
-    )
-    def compute(pixels, seeds, repeat):
+    def compute(pixels, seeds, repeat, labels=None):
         counters = (repeat, 0)
-        log_probs, evaluations = likelihood.log_likelihood(
-            read_weights(network),
-            route.states(likelihood.dequantize(pixels, seeds, counters)),
-            seeds,
-            route,
-            likelihood.Probes(divergence, num_probes, counters),
-            tolerance,
-            score_jumps(config),
-            tile=config.sampling_tile,
-        )
+        score_fn = read_weights(network)
+
+        def of_tile(x, seeds, labels):
+            # The tile is made here, so that the labels are those of its images.
+            return log_likelihood(labelling(score_fn, labels), x, seeds)
+
+        def log_likelihood(score_fn, x, seeds, tile=None):
+            probes = likelihood.Probes(divergence, num_probes, counters)
+            jumps = score_jumps(config)
+            return likelihood.log_likelihood(
+                score_fn, x, seeds, route, probes, tolerance, jumps, tile=tile
+            )
+
+        x = route.states(likelihood.dequantize(pixels, seeds, counters))
+        if labels is None:
+            found = log_likelihood(score_fn, x, seeds, config.sampling_tile)
+        else:
+            dtypes = likelihood.Likelihood(tf.float32, tf.int32)
+            found = in_tiles(of_tile, config.sampling_tile, x, seeds, labels, dtypes=dtypes)
+        log_probs, evaluations = found
         return likelihood.bits_per_dim(log_probs, size, centered), evaluations
 
-    return compute
+    specs = [
+        tf.TensorSpec([None, *config.image_shape], tf.uint8),
+        tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([], tf.int32),
+    ]
+    if has_labels:
+        specs.append(tf.TensorSpec([None], tf.int32))
+    return tf.function(compute, input_signature=specs, autograph=False)
+
+
+def _of_labels(config, source):
+    """What is said of the labels with which a class-conditional network was measured."""
+    if not config.num_classes:
+        return ""
+    return ", with no label" if source.labels is None else ", with their labels"
 
 
 def measure_test_loss(

@@ -10,6 +10,7 @@ from ncsn_tf.data.images import to_uint8
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import read_arrays, user_path
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import each_class
 from ncsn_tf.training.run_sampler import sampler_of
 
 
@@ -19,7 +20,7 @@ def draw_samples(
     seeds: np.ndarray | Sequence[int],
     on_state: Callable[[np.ndarray], object] | None = None,
 ) -> np.ndarray:
-    """Samples of a network, with a progress bar.
+    """Samples of a network, with a progress bar; of all its classes in turn, if it knows any.
 
     Args:
         network: score network.
@@ -31,6 +32,7 @@ def draw_samples(
         uint8 [B, H, W, C].
     """
     sampler = sampler_of(network, config)
+    labels = each_class(config.class_names)
     with tqdm(total=len(sampler.pieces), desc="sampling", unit="piece", disable=None) as bar:
 
         def on_piece(state):
@@ -38,7 +40,9 @@ def draw_samples(
             if on_state is not None:
                 on_state(state())
 
-        return to_uint8(sampler.draw(seeds, on_piece))
+        return to_uint8(
+            sampler.draw(seeds, on_piece, **({} if labels is None else labels.rows(seeds)))
+        )
 
 
 def read_samples(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> np.ndarray:

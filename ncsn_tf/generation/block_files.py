@@ -11,6 +11,8 @@ import numpy as np
 
 from ncsn_tf.errors import UserError, inform
 from ncsn_tf.files import read_arrays, save_arrays
+from ncsn_tf.generation.writing import label_arrays
+from ncsn_tf.settings.labels import Labels, from_about
 
 _NAMES = "seeds-*.npz"
 _WHAT = "a block of images: ncsn sample --shard"
@@ -24,6 +26,7 @@ class BlockWriter:
         blocks: the shard's blocks.
         whole: (first seed, number of images) of all shards together; None if more may follow.
         about: what decides the images besides their seeds, as JSON can hold it.
+        labels: the classes of the images, if they have any.
 
     Attributes:
         missing: int64 [N], the seeds of the blocks that are not there.
@@ -38,8 +41,10 @@ class BlockWriter:
         blocks: Sequence[range],
         whole: tuple[int, int] | None,
         about: Mapping[str, object],
+        labels: Labels | None = None,
     ):
         self._folder = Path(folder)
+        self._labels = labels
         self._about = _text(about, whole)
         # Any one file, of another shard too: it would be a pity to draw what does not go with it.
         for path in itertools.islice(self._folder.glob(_NAMES), 1):
@@ -62,6 +67,7 @@ class BlockWriter:
                 arrays = {
                     "images": np.stack([drawn[seed] for seed in block]),
                     "seeds": np.array(block, np.int64),
+                    **label_arrays(self._labels, block),
                     "about": np.frombuffer(self._about.encode(), np.uint8),
                 }
                 save_arrays(self.path(block), arrays, compressed=True)
@@ -119,7 +125,9 @@ def _read(path):
 def _is_about(text):
     """Whether a line says how a block was drawn: see `_text`."""
     try:
-        seeds = json.loads(text)["seeds"]
+        about = json.loads(text)
+        from_about(about)
+        seeds = about["seeds"]
         return seeds is None or len(seeds) == 2 and all(type(number) is int for number in seeds)
     except (TypeError, ValueError, KeyError, RecursionError):
         return False
@@ -165,6 +173,12 @@ def read_blocks(folder: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         np.concatenate([block.seeds for block in blocks]),
         np.concatenate([block.images for block in blocks]),
     )
+
+
+def labels_of_blocks(folder: str | os.PathLike) -> Labels | None:
+    """The classes of the images that `read_blocks` reads; None where they have none."""
+    first = min(Path(folder).glob(_NAMES))
+    return from_about(json.loads(_read(first).about))
 
 
 def _missing(folder, start, stop):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,10 @@ from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.checkpoints import Run, open_run
+from ncsn_tf.settings.labels import Labels, choose_labels, evaluations_of, say_labels
+from ncsn_tf.settings.sampler_choice import tell_choice
+from ncsn_tf.training.averages import open_weights
+from ncsn_tf.training.checkpoints import Run
 from ncsn_tf.training.run_sampler import chain_score, sampler_of
 
 MOVIE_IMAGES = 25
@@ -34,8 +37,12 @@ def open_checkpoint(
     *,
     checkpoint: str | int = NEWEST,
     average: bool = True,
+    ema: float | None = None,
     chain: Mapping[str, object] | None = None,
     condition: Mapping[str, object] | None = None,
+    label: str | int | Sequence[str | int] | None = None,
+    guidance: float = 1.0,
+    first_label: int = 0,
     batch_size: int = 64,
     keep_frames: bool = False,
 ) -> "Checkpoint":
@@ -45,16 +52,24 @@ def open_checkpoint(
         workdir: the run; "" is the newest in runs/.
         checkpoint: "newest", "best" or a step.
         average: whether to take the averaged weights, where the run has them.
+        ema: the relative length of the average to take instead, see `averages.open_weights`.
         chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
         condition: for conditional sampling, the arguments of `conditions.open_condition`.
+        label, guidance: the classes to draw, of a run that knows classes; see
+            `settings.labels.choose_labels`.
+        first_label: the seed at which they begin, see `settings.labels.Labels`.
         batch_size, keep_frames: see `Checkpoint`.
 
     Raises:
-        ConfigError: settings that the run's network or sampler cannot have.
+        ConfigError: settings that the run's network or sampler cannot have, or a class that it does
+            not have.
         UserError: no run, no checkpoint, or a picture or classifier that cannot be used.
     """
-    run = open_run(workdir, average, checkpoint)
+    run = open_weights(workdir, average, checkpoint, ema)
     config = change_chain(run.config, **(chain or {}))
+    labels = choose_labels(label, guidance, config.class_names, "this run")
+    labels = labels and dataclasses.replace(labels, first=first_label)
+    tell_choice(chain or {}, config)
     given = dict(condition or {})
     condition = open_condition(config, **given)
     if condition is None:
@@ -62,9 +77,11 @@ def open_checkpoint(
     else:
         score_fn = condition.score_fn(chain_score(run.network, config))
         sampler = sampler_of(score_fn, config, condition.chain)
+        labels = labels and condition.labels(labels)
     print(f"Sampling from {run.run_dir}, {run.origin}")
+    say_labels(labels, config.class_names, given.get("classifier"))
     if sampler.num_evaluations is not None:
-        print(f"{sampler.num_evaluations} network evaluations an image")
+        print(f"{evaluations_of(labels, sampler.num_evaluations)} network evaluations an image")
 
     def about():
         """See `Origin`; of conditions only a class, by its classifier's file."""
@@ -73,10 +90,15 @@ def open_checkpoint(
             content = Path(given["classifier"]).read_bytes()
             guided = {name: given[name] for name in ("label", "classifier_scale")}
             guided["classifier"] = digest([content])
-        return {**about_run(run, config), **guided}
+        return {**about_run(run, config), **guided, **(labels.about() if labels else {})}
 
     return Checkpoint(
-        sampler, condition, batch_size=batch_size, keep_frames=keep_frames, about=about
+        sampler,
+        condition,
+        labels=labels,
+        batch_size=batch_size,
+        keep_frames=keep_frames,
+        about=about,
     )
 
 
@@ -99,7 +121,8 @@ def about_run(run: Run, config: Config) -> dict[str, object]:
 def _is_newer(field):
     """Whether a setting is newer than shards."""
     of_third = field.metadata["group"].endswith("of the third generation")
-    return of_third or field.name == "probability_flow"
+    of_classes = ("class_conditional", "class_names")
+    return of_third or field.name in ("probability_flow", "first_level_steps", *of_classes)
 
 
 class Checkpoint:
@@ -108,6 +131,7 @@ class Checkpoint:
     Args:
         sampler: a `sampling.sampler.Sampler`, or what has its `pieces`, `evaluations` and `draw`.
         condition: whose chain the sampler draws with, if any.
+        labels: the classes of the images, if they have any.
         batch_size: images at a time.
         keep_frames: whether to keep the chain of the first images for a movie.
         about: see `Origin`.
@@ -125,6 +149,7 @@ class Checkpoint:
         sampler: Sampler,
         condition: Condition | None = None,
         *,
+        labels: Labels | None = None,
         batch_size: int = 64,
         keep_frames: bool = False,
         about: Callable[[], dict[str, object]] = dict,
@@ -134,6 +159,7 @@ class Checkpoint:
         self._condition = condition
         self._batch_size = batch_size
         self.inputs = None if condition is None else condition.inputs
+        self.labels = labels
         self.frames = [] if keep_frames else None
 
     def amount(self, num_images: int) -> int:
@@ -145,7 +171,7 @@ class Checkpoint:
         counts = []
         for batch, pictures in in_batches(self._draw_batch, seeds, self._batch_size, bar):
             if self._sampler.evaluations is not None:
-                counts.extend(self._sampler.evaluations[: len(batch)])
+                counts.extend(evaluations_of(self.labels, self._sampler.evaluations[: len(batch)]))
             yield batch, pictures
         if counts:
             print(f"{np.mean(counts):.0f} network evaluations an image, on average")
@@ -158,10 +184,10 @@ class Checkpoint:
             if keep:
                 self.frames.append(to_uint8(state()[:MOVIE_IMAGES]))
 
-        condition = ()
+        condition, classes = (), {} if self.labels is None else self.labels.rows(seeds)
         if self._condition is not None:
             seeds, condition = self._condition.rows(seeds)
-        samples = self._sampler.draw(seeds, on_piece, condition)
+        samples = self._sampler.draw(seeds, on_piece, condition, **classes)
         diverged = len(samples) - int(np.isfinite(samples).all((1, 2, 3)).sum())
         if diverged:
             raise UserError(

@@ -4,6 +4,7 @@ A condition brings the chain that the sampler draws with, and for each image wha
 to know of it.
 """
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from ncsn_tf.sampling.chain import Chain
 from ncsn_tf.sampling.conditional import Known, Measurement, Mixture
 from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import Labels
 from ncsn_tf.settings.options import show
 from ncsn_tf.training.classifier import load_classifier
 from ncsn_tf.training.run_conditions import (
@@ -46,6 +48,9 @@ class Condition(Protocol):
 
     def score_fn(self, score_fn: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable:
         """The score function of the chain, from that of the run's own, `chain_score`."""
+
+    def labels(self, labels: Labels) -> Labels:
+        """The classes of its images, where the run's network knows classes."""
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Any]:
         """(seeds of the chains, what `Rows.condition` is for them), from the images' seeds [B]."""
@@ -145,6 +150,10 @@ class Completion:
         """See `Condition`."""
         return score_fn
 
+    def labels(self, labels: Labels) -> Labels:
+        """See `Condition`: each picture is completed as one class, then each as the next."""
+        return dataclasses.replace(labels, first=self._first_seed, run=len(self.inputs))
+
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Known]:
         """See `Condition`."""
         # Python integers: the difference of two int64 may not fit one.
@@ -174,6 +183,10 @@ class Interpolation:
     def score_fn(self, score_fn: Callable) -> Callable:
         """See `Condition`."""
         return score_fn
+
+    def labels(self, labels: Labels) -> Labels:
+        """See `Condition`."""
+        return labels
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, Mixture]:
         """See `Condition`."""
@@ -216,6 +229,10 @@ class OneClass:
     def score_fn(self, score_fn: Callable) -> GuidedScore:
         """See `Condition`."""
         return guided_score(score_fn, self._config, self._classifier, self._scale)
+
+    def labels(self, labels: Labels) -> Labels:
+        """See `Condition`; the class is the classifier's."""
+        raise ConfigError("a classifier draws its own class")
 
     def rows(self, seeds: np.ndarray) -> tuple[np.ndarray, OfClass]:
         """See `Condition`."""

@@ -12,7 +12,10 @@ from ncsn_tf.generation.writing import Origin
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.checkpoints import Run, open_run
+from ncsn_tf.settings.labels import EACH, choose_labels, labelled_settings
+from ncsn_tf.settings.sampler_choice import tell_choice
+from ncsn_tf.training.averages import open_weights
+from ncsn_tf.training.checkpoints import Run
 from ncsn_tf.training.run_sampler import chain_settings, sampler_of
 
 
@@ -24,7 +27,7 @@ class Drawing:
         origin: where they come from.
         config: of the run whose network it is; None where that is not known.
         known: what is known of it, for those that measure the samples: `sampler`, the settings of
-            the chain, `weights`, "average" or "raw", and `step`.
+            the chain, `weights`, see `Run.kind`, and `step`.
     """
 
     origin: Origin
@@ -64,27 +67,40 @@ def open_drawing(
     *,
     checkpoint: str | int = NEWEST,
     average: bool = True,
+    ema: float | None = None,
     chain: Mapping[str, object] | None = None,
+    label: str = EACH,
+    guidance: float = 1.0,
     batch_size: int = 64,
 ) -> tuple[Drawing, Run]:
     """What draws samples of a run's checkpoint, under the current strategy; and the run.
 
     Args:
-        workdir, checkpoint, average: see `checkpoints.open_run`.
+        workdir, checkpoint, average, ema: see `averages.open_weights`.
         chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
+        label, guidance: the classes to draw, of a run that knows classes: all of them in turn, if
+            no others are named; see `settings.labels.choose_labels`.
         batch_size: images at a time.
 
     Raises:
-        ConfigError: settings that the run's sampler cannot have.
+        ConfigError: settings that the run's sampler cannot have, or classes that it does not have.
         UserError: no run, or no checkpoint.
     """
-    run = open_run(workdir, average, checkpoint)
+    run = open_weights(workdir, average, checkpoint, ema)
     config = change_chain(run.config, **(chain or {}))
+    labels = None
+    if config.class_names or (label, guidance) != (EACH, 1.0):
+        labels = choose_labels(label, guidance, config.class_names, "this run")
+    said = labels.about() if labels else {}
+    tell_choice(chain or {}, config)
     origin = Checkpoint(
         sampler_of(run.network, config),
+        labels=labels,
         batch_size=batch_size,
-        about=lambda: about_run(run, config),
+        about=lambda: {**about_run(run, config), **said},
     )
-    weights = "average" if run.is_average else "raw"
-    known = {"sampler": chain_settings(config), "weights": weights, "step": run.step}
+    sampler = labelled_settings(chain_settings(config), labels)
+    known = {"sampler": sampler, "weights": run.kind, "step": run.step}
+    if run.length is not None:
+        known["length"] = run.length
     return Drawing(origin, config, known), run

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import check_place, require_folder
-from ncsn_tf.generation.block_files import BlockWriter, read_blocks
+from ncsn_tf.generation.block_files import BlockWriter, labels_of_blocks, read_blocks
 from ncsn_tf.generation.writing import Origin, draw_into, make_writer
 
 AUTO = "auto"
@@ -126,7 +126,8 @@ def write_shard(
         origin: where they come from.
         shard: which part.
         first_seed, count: the seeds of all shards together.
-        folder: where the files go, `seeds-A-B.npz` with `images`, uint8 [N, H, W, C], and `seeds`.
+        folder: where the files go, `seeds-A-B.npz` with `images`, uint8 [N, H, W, C], and `seeds`;
+            of images of classes also `labels` and `class_names`.
         block: images in a file.
         is_open: whether more images may be drawn into the folder later, of other seeds: the files
             then do not say how many there are in all.
@@ -140,7 +141,8 @@ def write_shard(
     """
     blocks = shard.part(blocks_of(first_seed, count, block))
     whole = None if is_open else (first_seed, count)
-    writer = BlockWriter(folder, blocks, whole, {**origin.about(), "block": block})
+    about = {**origin.about(), "block": block}
+    writer = BlockWriter(folder, blocks, whole, about, origin.labels)
     if len(writer.missing):
         draw_into(writer, origin, writer.missing)
     return [writer.path(block) for block in blocks]
@@ -160,7 +162,7 @@ def merge(folder: str | os.PathLike, *, output: str | os.PathLike, format: str =
         UserError: what `read_blocks` raises, or the place cannot be written.
     """
     seeds, pictures = read_blocks(folder)
-    writer = make_writer(output, format)
+    writer = make_writer(output, format, labels=labels_of_blocks(folder))
     writer.add(seeds, pictures)
     writer.close()
     return len(seeds)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ncsn_tf.data import images
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import check_place, require_ending, require_folder, save_arrays
+from ncsn_tf.settings.labels import Labels
 
 FORMATS = ("grid", "png", "npz")
 _ENDINGS = {"grid": (*images.PICTURES,), "npz": (".npz",)}
@@ -25,10 +26,12 @@ class Origin(Protocol):
         unit: what its progress bar counts.
         inputs: what is known of the pictures that are completed, uint8 [M, H, W, C]; None where
             there are none.
+        labels: the classes of the images; None where they have none.
     """
 
     unit: str
     inputs: np.ndarray | None
+    labels: Labels | None
 
     def amount(self, num_images: int) -> int:
         """Up to how many its progress bar counts for that many images."""
@@ -97,9 +100,10 @@ def write_samples(
         seeds: int64 [N], the seed of each image.
         output: the file, or for "png" the folder, to write. The ending of a grid's decides its
             format, one of `data.images.PICTURES`.
-        format: "grid", one picture of all images, of completed ones a row for each; "png", single
-            files named by their seeds, written as they come; "npz", arrays `images`, uint8
-            [N, H, W, C], and `seeds`. The order is that of the seeds.
+        format: "grid", one picture of all images, of completed ones a row for each, of several
+            classes a row for each; "png", single files named by their seeds, written as they come;
+            "npz", arrays `images`, uint8 [N, H, W, C], and `seeds`, and where the images are of
+            classes `labels`, int32 [N], and `class_names`. The order is that of the seeds.
         movie: also write the chain of the first images, as one of `data.images.MOVIES`; the origin
             must keep its frames.
 
@@ -112,7 +116,7 @@ def write_samples(
         UserError: the origin cannot draw, or the place cannot be written. Single PNGs written
             before that stay.
     """
-    writer = make_writer(output, format, origin.inputs)
+    writer = make_writer(output, format, origin.inputs, origin.labels)
     output = Path(output)
     if len(seeds):
         check_places(seeds[0], output=output, format=format, movie=movie)
@@ -123,12 +127,17 @@ def write_samples(
     return output
 
 
-def make_writer(output: str | os.PathLike, format: str, inputs: np.ndarray | None = None) -> Writer:
+def make_writer(
+    output: str | os.PathLike,
+    format: str,
+    inputs: np.ndarray | None = None,
+    labels: Labels | None = None,
+) -> Writer:
     """What writes images in one of `FORMATS`, see `write_samples`.
 
     Args:
         output, format: as of `write_samples`.
-        inputs: see `Origin`.
+        inputs, labels: see `Origin`.
 
     Raises:
         ValueError: an unknown format.
@@ -139,10 +148,25 @@ def make_writer(output: str | os.PathLike, format: str, inputs: np.ndarray | Non
     if format == "png":
         return _Singles(output)
     if format == "npz":
-        return _OneFile(functools.partial(_save_npz, output))
-    if inputs is None:
-        return _OneFile(lambda seeds, pictures: images.save_grid(output, pictures))
-    return _OneFile(functools.partial(_save_completions, output, inputs))
+        return _OneFile(functools.partial(_save_npz, output, labels))
+    if inputs is not None:
+        return _OneFile(functools.partial(_save_completions, output, inputs))
+    if labels is not None and len(labels.classes) > 1:
+        return _OneFile(functools.partial(_save_classes, output, labels))
+    return _OneFile(lambda seeds, pictures: images.save_grid(output, pictures))
+
+
+def label_arrays(labels: Labels | None, seeds: np.ndarray) -> dict[str, np.ndarray]:
+    """What an .npz says of the classes of images; {} where they have none.
+
+    Example:
+        >>> arrays = label_arrays(Labels((1, 0), ("cat", "dog")), [0, 1])
+        >>> arrays["labels"].tolist(), arrays["class_names"].tolist()
+        ([1, 0], ['cat', 'dog'])
+    """
+    if labels is None:
+        return {}
+    return {"labels": labels.of(seeds), "class_names": np.array(labels.class_names)}
 
 
 def draw_into(writer: Writer, origin: Origin, seeds: np.ndarray) -> None:
@@ -191,8 +215,14 @@ def _stem(seed):
     return f"{seed:06d}"
 
 
-def _save_npz(path, seeds, pictures):
-    save_arrays(path, {"images": pictures, "seeds": seeds}, compressed=True)
+def _save_npz(path, labels, seeds, pictures):
+    arrays = {"images": pictures, "seeds": seeds, **label_arrays(labels, seeds)}
+    save_arrays(path, arrays, compressed=True)
+
+
+def _save_classes(path, labels, seeds, pictures):
+    """One picture, a row for each class that is drawn."""
+    images.save_rows(path, [pictures[places] for places in labels.groups(seeds)])
 
 
 def _save_completions(path, inputs, seeds, pictures):

@@ -32,6 +32,8 @@ class Block(keras.layers.Layer):
         filters: channels of the result.
         num_levels: noise levels L, the rows of a conditional normalisation.
         normalization: one of `NORMALIZATIONS`.
+        num_classes: classes of images, which normalisations know too; 0 for none. What has classes
+            is called with the labels, [B], after the levels.
 
     Raises:
         ValueError: another normalization.
@@ -43,7 +45,12 @@ class Block(keras.layers.Layer):
     """
 
     def __init__(
-        self, filters: int, num_levels: int, normalization: str = "conditional", **kwargs: Any
+        self,
+        filters: int,
+        num_levels: int,
+        normalization: str = "conditional",
+        num_classes: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if normalization not in NORMALIZATIONS:
@@ -53,6 +60,7 @@ class Block(keras.layers.Layer):
         self.filters = filters
         self.num_levels = num_levels
         self.normalization = normalization
+        self.num_classes = num_classes
 
     @property
     def options(self) -> dict[str, Any]:
@@ -60,6 +68,7 @@ class Block(keras.layers.Layer):
         return {
             "num_levels": self.num_levels,
             "normalization": self.normalization,
+            "num_classes": self.num_classes,
             "dtype": self.dtype_policy,
         }
 
@@ -67,9 +76,10 @@ class Block(keras.layers.Layer):
         """The normalisation before a convolution; None without one."""
         if self.normalization == "none":
             return None
+        options = {"num_classes": self.num_classes, "name": name, "dtype": self.dtype_policy}
         if self.normalization == "unconditional":
-            return InstanceNormPlus(name=name, dtype=self.dtype_policy)
-        return ConditionalInstanceNormPlus(self.num_levels, name=name, dtype=self.dtype_policy)
+            return InstanceNormPlus(**options)
+        return ConditionalInstanceNormPlus(self.num_levels, **options)
 
     def norms_named(self, names: Iterable[str]) -> tuple[ConditionalInstanceNormPlus, ...]:
         """A group of normalisations, for a `LayerTuple`; empty without normalisation."""
@@ -85,6 +95,7 @@ class Block(keras.layers.Layer):
             "filters": self.filters,
             "num_levels": self.num_levels,
             "normalization": self.normalization,
+            "num_classes": self.num_classes,
         }
 
 
@@ -93,7 +104,7 @@ class PreactivatedConvolution(Block):
     """Instance normalisation++, if any -> ELU -> 3 x 3 convolution -> 2 x 2 mean pool if `pool`.
 
     Args:
-        filters, num_levels, normalization: see `Block`.
+        filters, num_levels, normalization, num_classes: see `Block`.
         dilation, use_bias, pool: see `Convolution`.
 
     Shapes: [B, H, W, C], levels [B] -> [B, H, W, filters], or half the height and width with
@@ -127,9 +138,9 @@ class PreactivatedConvolution(Block):
         self.conv.build(input_shape)
         self.built = True
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         if self.norm is not None:
-            x = self.norm(x, levels)
+            x = self.norm(x, levels, labels)
         return self.conv(tf.nn.elu(x))
 
     def get_config(self) -> dict[str, Any]:
@@ -153,7 +164,7 @@ class ResidualBlock(Block):
 
     Args:
         filters: channels of the result; those of the input too unless `first`.
-        num_levels, normalization: see `Block`.
+        num_levels, normalization, num_classes: see `Block`.
         dilation: of the 3 x 3 convolutions.
         first: whether this is the first block of a stage that changes width or resolution.
 
@@ -199,8 +210,8 @@ class ResidualBlock(Block):
             self.shortcut.build(input_shape)
         self.built = True
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        h = self.stage2(self.stage1(x, levels), levels)
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        h = self.stage2(self.stage1(x, levels, labels), levels, labels)
         if self.pools:
             x = functional.mean_pool(x)
         if self.shortcut is not None:

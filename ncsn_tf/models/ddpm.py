@@ -22,10 +22,10 @@ class DDPM(NCSNpp):
         image_shape: (height, width, channels), height and width multiples of 2^(levels - 1).
         features: channels F of the first level, a multiple of 32.
         multipliers, num_res_blocks, attention_sizes, resamp_with_conv, scale_by_sigma, sigmas,
-        centered, conditional, activation, dropout, recompute: see `NCSNpp`.
+        centered, conditional, activation, dropout, recompute, num_classes: see `NCSNpp`.
 
-    Shapes: x float [B, height, width, channels], condition [B] (a label, or 999 t) -> float32, of
-    x's shape.
+    Shapes: x float [B, height, width, channels], condition [B] (a step's number, or 999 t), labels
+    int32 [B] in [0, num_classes] or none -> float32, of x's shape.
 
     Raises:
         ValueError: on settings that the network cannot have.
@@ -57,6 +57,7 @@ class DDPM(NCSNpp):
         activation: str = "swish",
         dropout: float = 0.0,
         recompute: bool = False,
+        num_classes: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -77,5 +78,6 @@ class DDPM(NCSNpp):
             activation=activation,
             dropout=dropout,
             recompute=recompute,
+            num_classes=num_classes,
             **kwargs,
         )

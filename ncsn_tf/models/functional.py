@@ -45,6 +45,45 @@ def instance_norm_plus(x: tf.Tensor, table: tf.Tensor, levels: tf.Tensor) -> tf.
     return _instance_norm_plus(x, table, levels)
 
 
+def labelled_instance_norm_plus(
+    x: tf.Tensor, table: tf.Tensor, levels: tf.Tensor, class_table: tf.Tensor, labels: tf.Tensor
+) -> tf.Tensor:
+    """`instance_norm_plus` whose (gamma, alpha, beta) are the level's and the class's, added.
+
+    Args:
+        x, table, levels: see `instance_norm_plus`.
+        class_table: float32 [K, 3 C], what each class adds to a row of the other table.
+        labels: int32 [batch], rows of it.
+
+    Returns:
+        y, of x's shape and type.
+
+    Example:
+        >>> x = tf.reshape(tf.range(8.0), [1, 2, 2, 2])
+        >>> table, of_class = tf.constant([[1.0, 1.0] + [0.0] * 4]), tf.zeros([1, 6])
+        >>> y = labelled_instance_norm_plus(x, table, [0], of_class, [0])
+        >>> bool(tf.reduce_all(y == instance_norm_plus(x, table, [0])))
+        True
+    """
+    return _labelled_instance_norm_plus(x, table, levels, class_table, labels)
+
+
+@custom_gradient
+def _labelled_instance_norm_plus(x, table, levels, class_table, labels):
+    def parameters():
+        return tf.gather(table, levels) + tf.gather(class_table, labels)
+
+    y, *moments = _normalize(x, parameters())
+
+    def gradient(upstream):
+        d_x, d_parameters = _normalize_gradient(upstream, x, parameters(), *moments)
+        d_table = tf.math.unsorted_segment_sum(d_parameters, levels, table.shape[0])
+        d_classes = tf.math.unsorted_segment_sum(d_parameters, labels, class_table.shape[0])
+        return d_x, d_table, None, d_classes, None
+
+    return y, gradient
+
+
 @custom_gradient
 def _instance_norm_plus(x, table, levels):
     y, *moments = _normalize(x, tf.gather(table, levels))

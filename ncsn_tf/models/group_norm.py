@@ -30,8 +30,8 @@ def _swish(u):
 
 def _swish_slope(u, upstream):
     gate = tf.sigmoid(u)
-    # upstream (s + u s (1 - s)); the second product is one pass of TensorFlow's.
-    return upstream * gate + u * tf.raw_ops.SigmoidGrad(y=gate, dy=upstream)
+    # upstream (s + u s (1 - s)); the second summand is one pass of TensorFlow's.
+    return upstream * (gate + tf.raw_ops.SigmoidGrad(y=gate, dy=u))
 
 
 def _elu_slope(u, upstream):
@@ -124,13 +124,16 @@ def _normalization(groups, activation):
         channels, pixels = x.shape[3], x.shape[1] * x.shape[2]
         wide, upstream = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
         gain = table[0] * inverse  # [B, C]
-        centred = wide + _spatial(offset)
-        d_u = ACTIVATIONS[activation].slope(centred * _spatial(gain) + table[1], upstream)
+        # x + offset is not made: one pass over memory less, and the offset is put in where a number
+        # a channel is enough.
+        u = wide * _spatial(gain) + _spatial(offset * gain + table[1])
+        d_u = ACTIVATIONS[activation].slope(u, upstream)
         total = tf.reduce_sum(d_u, [1, 2])
-        weighted = tf.reduce_sum(d_u * centred, [1, 2])
+        weighted = tf.reduce_sum(d_u * wide, [1, 2]) + offset * total
         slope = -tf.square(inverse) * of_group(gain * weighted, channels) * (1.0 / pixels)
         level = -of_group(gain * total, channels) * (1.0 / pixels)
-        d_x = d_u * _spatial(gain) + centred * _spatial(slope) + _spatial(level)
+        rest = _spatial(offset * slope + level)
+        d_x = d_u * _spatial(gain) + (wide * _spatial(slope) + rest)
         d_shift = gain * total + (slope * centre + level) * pixels
         d_table = tf.stack([tf.reduce_sum(inverse * weighted, 0), tf.reduce_sum(total, 0)])
         return tf.cast(d_x, x.dtype), d_table, d_shift

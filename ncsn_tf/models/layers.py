@@ -166,12 +166,14 @@ class ConditionalInstanceNormPlus(keras.layers.Layer):
 
     One table [L, 3 C] holds (gamma, alpha, beta) of every noise level; gamma and alpha start from
     N(1, 0.02^2), beta from 0. The statistics are of one sample, so that training and evaluation
-    agree.
+    agree. With classes a second table [num_classes + 1, 3 C], which starts from 0, has what each
+    adds to the level's row; the last is for images without a label.
 
     Args:
         num_levels: L, rows of the table.
+        num_classes: classes of images; 0 for a layer that knows none.
 
-    Shapes: [B, H, W, C], levels [B] -> [B, H, W, C]; C >= 2.
+    Shapes: [B, H, W, C], levels [B], labels [B] where there are classes -> [B, H, W, C]; C >= 2.
 
     Example:
         >>> norm = ConditionalInstanceNormPlus(num_levels=10)
@@ -180,9 +182,10 @@ class ConditionalInstanceNormPlus(keras.layers.Layer):
         ((2, 8, 8, 3), (10, 9))
     """
 
-    def __init__(self, num_levels: int, **kwargs: Any) -> None:
+    def __init__(self, num_levels: int, num_classes: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_levels = num_levels
+        self.num_classes = num_classes
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.table = self.add_weight(
@@ -191,20 +194,38 @@ class ConditionalInstanceNormPlus(keras.layers.Layer):
             initializer=NormTableInitializer(),
             **KEEP_FLOAT32,
         )
+        if self.num_classes:
+            self.class_table = self.add_weight(
+                name="class_table",
+                shape=(self.num_classes + 1, 3 * input_shape[-1]),
+                initializer="zeros",
+                **KEEP_FLOAT32,
+            )
         self.built = True
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        return functional.instance_norm_plus(x, tf.convert_to_tensor(self.table), levels)
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        table = tf.convert_to_tensor(self.table)
+        if not self.num_classes:
+            return functional.instance_norm_plus(x, table, levels)
+        of_class = tf.convert_to_tensor(self.class_table)
+        return functional.labelled_instance_norm_plus(x, table, levels, of_class, labels)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_levels": self.num_levels}
+        config = {"num_levels": self.num_levels, "num_classes": self.num_classes}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")
 class InstanceNormPlus(ConditionalInstanceNormPlus):
     """Instance normalisation++ with the same (gamma, alpha, beta), [1, 3 C], at every noise level.
 
-    Shapes: [B, H, W, C], levels [B], which are not looked at -> [B, H, W, C]; C >= 2.
+    Classes add to it as they do in `ConditionalInstanceNormPlus`.
+
+    Args:
+        num_classes: classes of images; 0 for a layer that knows none.
+
+    Shapes: [B, H, W, C], levels [B], which are not looked at, labels [B] where there are classes
+    -> [B, H, W, C]; C >= 2.
 
     Source: Song & Ermon 2020 (arXiv:2006.09011), section 4 and appendix B.
 
@@ -215,11 +236,11 @@ class InstanceNormPlus(ConditionalInstanceNormPlus):
         ((2, 8, 8, 3), (1, 9))
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(num_levels=1, **kwargs)
+    def __init__(self, num_classes: int = 0, **kwargs: Any) -> None:
+        super().__init__(num_levels=1, num_classes=num_classes, **kwargs)
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        return super().call(x, tf.zeros_like(levels))
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        return super().call(x, tf.zeros_like(levels), labels)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -12,6 +12,11 @@ import tensorflow as tf
 
 from ncsn_tf.models import functional
 from ncsn_tf.models.attention import SelfAttention
+from ncsn_tf.models.class_labels import (
+    ClassEmbedding,
+    check_num_classes,
+    labels_or_none_given,
+)
 from ncsn_tf.models.embeddings import EMBEDDINGS, ConditionEmbedding
 from ncsn_tf.models.group_norm import ACTIVATIONS
 from ncsn_tf.models.layers import Convolution
@@ -73,9 +78,12 @@ class NCSNpp(keras.Model):
         dropout: rate within each block, when training.
         recompute: keep only the blocks' inputs for the backward pass, which runs every block again:
             less memory, a third more work.
+        num_classes: classes of images K, with an embedding that is added to the condition's; 0 for
+            a network that knows none.
 
-    Shapes: x float [B, height, width, channels], condition [B] -> float32, of x's shape. The
-    condition is sigma for a Fourier embedding; else a label, or 999 t, which need not be whole.
+    Shapes: x float [B, height, width, channels], condition [B], labels int32 [B] in [0, K], where
+    K and no labels at all mean "no label" -> float32, of x's shape. The condition is sigma for a
+    Fourier embedding; else a step's number, or 999 t, which need not be whole.
     `training` switches dropout on. Its noise is of TensorFlow's global generator, or that of
     `dropout_noise`: a function of the number of a block and a shape, which answers with numbers
     uniform in [0, 1) and, called again with the same arguments, with the same.
@@ -119,6 +127,7 @@ class NCSNpp(keras.Model):
         activation: str = "swish",
         dropout: float = 0.0,
         recompute: bool = False,
+        num_classes: int = 0,
         **kwargs: Any,
     ) -> None:
         # A condition may be 347.9: it is not rounded to the type that convolutions compute in.
@@ -144,6 +153,7 @@ class NCSNpp(keras.Model):
         self.activation = activation
         self.dropout = dropout
         self.recompute = recompute
+        self.num_classes = num_classes
         self._check()
         self.build((None, *self.image_shape))
 
@@ -169,6 +179,9 @@ class NCSNpp(keras.Model):
             raise ValueError("scale_by_sigma with a positional embedding needs sigmas")
         if self.sigmas is not None and (self.sigmas.ndim != 1 or not np.all(self.sigmas > 0)):
             raise ValueError("sigmas must be a vector of positive noise levels")
+        check_num_classes(self.num_classes)
+        if self.num_classes and not self.conditional:
+            raise ValueError("a network of classes needs conditional=True")
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -210,6 +223,9 @@ class NCSNpp(keras.Model):
                 pyramid = step.filters
             if step.action not in ("embed", "begin", "draw", "finish"):
                 features = step.filters
+        if self.num_classes:
+            self.classes0 = ClassEmbedding(self.num_classes, 4 * self.features, name="classes0")
+            self.classes0.build()
         self.built = True
 
     def _layer(self, step):
@@ -255,17 +271,20 @@ class NCSNpp(keras.Model):
         self,
         x: tf.Tensor,
         condition: tf.Tensor,
+        labels: tf.Tensor | None = None,
         training: bool | None = None,
         dropout_noise: DropoutNoise | None = None,
     ) -> tf.Tensor:
         noise = self._dropout_noise(dropout_noise) if training and self.dropout else None
-        h, pyramid = self._walk(self.steps, x, condition, noise)
+        h, pyramid = self._walk(self.steps, x, condition, labels, noise)
         h = tf.cast(pyramid if self.progressive == "output_skip" else h, tf.float32)
         if self.scale_by_sigma:
             h = h / tf.reshape(self._sigma(condition), [-1, 1, 1, 1])
         return h
 
-    def deepest(self, x: tf.Tensor, condition: tf.Tensor) -> tf.Tensor:
+    def deepest(
+        self, x: tf.Tensor, condition: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """What the smallest blocks answer, half-way through: [B, h, w, f].
 
         Arguments are those of the network's call.
@@ -276,13 +295,17 @@ class NCSNpp(keras.Model):
             (1, 4, 4, 8)
         """
         first = next(i for i, step in enumerate(self.steps) if step.action == "join")
-        return self._walk(self.steps[:first], x, condition)[0]
+        return self._walk(self.steps[:first], x, condition, labels)[0]
 
-    def _walk(self, steps, x, condition, noise=None):
+    def _walk(self, steps, x, condition, labels, noise=None):
         """(h, pyramid) after these steps."""
+        labels = labels_or_none_given(self.num_classes, labels, condition)
         vector = None
         if self.conditional:
-            vector = ACTIVATIONS[self.activation].value(self.embed0(condition))  # [B, 4 F]
+            vector = self.embed0(condition)
+            if labels is not None:
+                vector = vector + self.classes0(labels)
+            vector = ACTIVATIONS[self.activation].value(vector)  # [B, 4 F]
         h = tf.cast(x, self.compute_dtype)
         h = pyramid = h if self.centered else 2.0 * h - 1.0
         stack = []

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.models.blocks import PreactivatedConvolution, ResidualBlock
+from ncsn_tf.models.class_labels import check_num_classes, labels_or_none_given
 from ncsn_tf.models.layers import Convolution, LayerTuple
 from ncsn_tf.models.refinement import RefineBlock
 
@@ -72,10 +73,12 @@ class _RefineNet(keras.Model):
         num_levels: int,
         depth: str,
         recompute: bool = False,
+        num_classes: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.recompute = recompute
+        self.num_classes = num_classes
         if depth not in STAGES:
             raise ValueError(f"depth must be one of {', '.join(STAGES)}, not {depth!r}")
         height, width, channels = image_shape
@@ -91,6 +94,7 @@ class _RefineNet(keras.Model):
                 "features must be at least 2, num_levels and channels at least 1, "
                 f"not {features}, {num_levels}, {channels}"
             )
+        check_num_classes(num_classes)
         self.image_shape = (height, width, channels)
         self.features = features
         self.num_levels = num_levels
@@ -99,7 +103,11 @@ class _RefineNet(keras.Model):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         height, width, channels = self.image_shape
-        options = {"num_levels": self.num_levels, "dtype": self.dtype_policy}
+        options = {
+            "num_levels": self.num_levels,
+            "num_classes": self.num_classes,
+            "dtype": self.dtype_policy,
+        }
         stages = STAGES[self.depth]
 
         shape = (None, height, width, self.features)
@@ -146,7 +154,9 @@ class _RefineNet(keras.Model):
         self.end_conv.build(refined)
         self.built = True
 
-    def stages(self, x: tf.Tensor, levels: tf.Tensor) -> list[tf.Tensor]:
+    def stages(
+        self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> list[tf.Tensor]:
         """What the residual stages answer, the deepest last: a list of [B, h, w, f].
 
         Arguments are those of the network's call.
@@ -157,24 +167,27 @@ class _RefineNet(keras.Model):
             >>> [tuple(stage.shape[1:]) for stage in stages]
             [(8, 8, 2), (4, 4, 4), (4, 4, 4), (4, 4, 4)]
         """
+        labels = labels_or_none_given(self.num_classes, labels, levels)
         h = self.begin_conv(2.0 * tf.cast(x, self.compute_dtype) - 1.0)
         layers = []
         for first, second in zip(self.blocks[::2], self.blocks[1::2], strict=True):
             for block in (first, second):
-                h = self._run(lambda h, block=block: block(h, levels), h)
+                h = self._run(lambda h, block=block: block(h, levels, labels), h)
             layers.append(h)
         return layers
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        refined = []
-        for refine, layer in zip(self.refinements, reversed(self.stages(x, levels)), strict=True):
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        labels = labels_or_none_given(self.num_classes, labels, levels)
+        refined, layers = [], reversed(self.stages(x, levels, labels))
+        for refine, layer in zip(self.refinements, layers, strict=True):
             refined = [
                 self._run(
-                    lambda *inputs, refine=refine: refine(list(inputs), levels), layer, *refined
+                    lambda *inputs, refine=refine: refine(list(inputs), levels, labels),
+                    *(layer, *refined),
                 )
             ]
         (refined,) = refined
-        return tf.cast(self.end_conv(refined, levels), tf.float32)
+        return tf.cast(self.end_conv(refined, levels, labels), tf.float32)
 
     def _run(self, block, *inputs):
         """block(*inputs); with `recompute` only the inputs are kept for the backward pass."""
@@ -188,6 +201,7 @@ class _RefineNet(keras.Model):
             "image_shape": self.image_shape,
             "features": self.features,
             "recompute": self.recompute,
+            "num_classes": self.num_classes,
         }
 
 
@@ -209,9 +223,12 @@ class NCSN(_RefineNet):
         num_levels: number of noise levels L.
         recompute: keep only the blocks' inputs for the backward pass, which runs every block again:
             less memory, a third more work.
+        num_classes: classes of images K, whose tables stand beside the levels' and start from 0;
+            0 for a network that knows none.
 
-    Shapes: x float [B, height, width, channels] with data in [0, 1], levels int32 [B] in [0, L) ->
-    score float32, of x's shape.
+    Shapes: x float [B, height, width, channels] with data in [0, 1], levels int32 [B] in [0, L),
+    labels int32 [B] in [0, K], where K and no labels at all mean "no label" -> score float32, of
+    x's shape.
 
     Raises:
         ValueError: on sizes that the network cannot have.
@@ -251,10 +268,10 @@ class NCSNv2(_RefineNet):
         sigmas: [L], standard deviations of the noise levels, positive.
         depth: "base" (four stages; up to 64 pixels in the paper), "deeper" (five, of up to 4 g
             channels; 96 and 128 pixels) or "deepest" (six; 256 pixels).
-        recompute: see `NCSN`.
+        recompute, num_classes: see `NCSN`.
 
-    Shapes: x float [B, height, width, channels] with data in [0, 1], levels int32 [B] in [0, L) ->
-    score float32, of x's shape.
+    Shapes: x float [B, height, width, channels] with data in [0, 1], levels int32 [B] in [0, L),
+    labels int32 [B] in [0, num_classes] or none -> score float32, of x's shape.
 
     Raises:
         ValueError: on sizes, noise levels or a depth that the network cannot have.
@@ -287,9 +304,9 @@ class NCSNv2(_RefineNet):
         super().__init__(image_shape, features, len(sigmas), depth, **kwargs)
         self.sigmas = sigmas
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         sigma = tf.gather(tf.constant(self.sigmas), levels)  # [B]
-        return super().call(x, levels) / tf.reshape(sigma, [-1, 1, 1, 1])
+        return super().call(x, levels, labels) / tf.reshape(sigma, [-1, 1, 1, 1])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sigmas": self.sigmas.tolist(), "depth": self.depth}

@@ -20,7 +20,7 @@ class ResidualConvolutionUnits(Block):
 
     Args:
         filters: channels of the input and of the result.
-        num_levels, normalization: see `blocks.Block`.
+        num_levels, normalization, num_classes: see `blocks.Block`.
         num_units: residual units.
 
     Shapes: [B, H, W, filters], levels [B] -> [B, H, W, filters].
@@ -49,9 +49,9 @@ class ResidualConvolutionUnits(Block):
             stage.build(input_shape)
         self.built = True
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         for first, second in zip(self.stages[::2], self.stages[1::2], strict=True):
-            x = x + second(first(x, levels), levels)
+            x = x + second(first(x, levels, labels), levels, labels)
         return x
 
     def get_config(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class MultiResolutionFusion(Block):
     first input's size.
 
     Args:
-        filters, num_levels, normalization: see `blocks.Block`.
+        filters, num_levels, normalization, num_classes: see `blocks.Block`.
 
     Shapes: list of [B, H_i, W_i, C_i], levels [B] -> [B, H_0, W_0, filters].
 
@@ -87,10 +87,12 @@ class MultiResolutionFusion(Block):
             conv.build(shape)
         self.built = True
 
-    def call(self, inputs: Sequence[tf.Tensor], levels: tf.Tensor) -> tf.Tensor:
+    def call(
+        self, inputs: Sequence[tf.Tensor], levels: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tf.Tensor:
         height, width = inputs[0].shape[1:3]
         if self.norms:
-            inputs = [norm(x, levels) for x, norm in zip(inputs, self.norms, strict=True)]
+            inputs = [norm(x, levels, labels) for x, norm in zip(inputs, self.norms, strict=True)]
         paths = [
             functional.resize_align_corners(functional.barrier(conv(x)), height, width)
             for x, conv in zip(inputs, self.convs, strict=True)
@@ -104,7 +106,7 @@ class ChainedResidualPooling(Block):
 
     Args:
         filters: channels of the input and of the result.
-        num_levels, normalization: see `blocks.Block`.
+        num_levels, normalization, num_classes: see `blocks.Block`.
         pool_kind: "mean" or "max".
 
     Shapes: [B, H, W, filters], levels [B] -> [B, H, W, filters].
@@ -138,11 +140,11 @@ class ChainedResidualPooling(Block):
             layer.build(input_shape)
         self.built = True
 
-    def call(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
+    def call(self, x: tf.Tensor, levels: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         pool = POOLS[self.pool_kind]
         paths = [tf.nn.elu(x)]
         for conv, norm in itertools.zip_longest(self.convs, self.norms):
-            path = paths[-1] if norm is None else norm(paths[-1], levels)
+            path = paths[-1] if norm is None else norm(paths[-1], levels, labels)
             paths.append(conv(pool(path)))
         return tf.add_n(paths)
 
@@ -158,7 +160,7 @@ class RefineBlock(Block):
     residual unit, or three when `last`.
 
     Args:
-        filters, num_levels, normalization: see `blocks.Block`.
+        filters, num_levels, normalization, num_classes: see `blocks.Block`.
         last: whether it is the network's last refine block.
         pool_kind: of the chained pooling, "mean" or "max".
 
@@ -208,12 +210,16 @@ class RefineBlock(Block):
         self.output_units.build(fused)
         self.built = True
 
-    def call(self, inputs: Sequence[tf.Tensor], levels: tf.Tensor) -> tf.Tensor:
+    def call(
+        self, inputs: Sequence[tf.Tensor], levels: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tf.Tensor:
         if self.normalization == "none":
             inputs = [functional.barrier(x) for x in inputs]
-        adapted = [adapter(x, levels) for adapter, x in zip(self.adapters, inputs, strict=True)]
-        fused = adapted[0] if self.fusion is None else self.fusion(adapted, levels)
-        return self.output_units(self.pooling(fused, levels), levels)
+        adapted = [
+            adapter(x, levels, labels) for adapter, x in zip(self.adapters, inputs, strict=True)
+        ]
+        fused = adapted[0] if self.fusion is None else self.fusion(adapted, levels, labels)
+        return self.output_units(self.pooling(fused, levels, labels), levels, labels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "last": self.last, "pool_kind": self.pool_kind}

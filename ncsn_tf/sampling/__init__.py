@@ -15,6 +15,7 @@
     multistep           DPM-Solver++ 2M, its form with noise, ancestral steps
     conditional         completing images of which a measurement is known; interpolation
     completion          both by predictor-corrector sampling, of any equation
+    labels              images of one class, by a network that knows classes
     guidance            images of one class, by a classifier
     samplers            the table of samplers by name
     sampler             `Sampler`, a compiled chain that draws in pieces
@@ -45,6 +46,7 @@ from ncsn_tf.sampling.consistent import (
 from ncsn_tf.sampling.few_steps import FewSteps
 from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass, classifier_at_times
 from ncsn_tf.sampling.heun import Euler, Heun, euler, heun
+from ncsn_tf.sampling.labels import labelled
 from ncsn_tf.sampling.langevin import AnnealedLangevin, annealed_langevin
 from ncsn_tf.sampling.levels import at_sigma
 from ncsn_tf.sampling.multistep import (
@@ -105,6 +107,7 @@ __all__ = [
     "euler_ancestral",
     "fall_update",
     "heun",
+    "labelled",
     "in_tiles",
     "make_chain",
     "predictor_corrector",

@@ -15,6 +15,7 @@ from ncsn_tf.backend import random
 from ncsn_tf.backend.columns import column
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.backend.tiles import in_tiles
+from ncsn_tf.sampling.labels import labelled
 from ncsn_tf.schedule import static_sigmas
 
 
@@ -27,6 +28,8 @@ class Rows(NamedTuple):
         num_steps_each: int32, steps a level; 0 draws nothing.
         condition: what else a chain wants of each image, (nested) tensors [B, ...]; see
             `conditional`.
+        labels: int32, the class of each image, for networks that know classes; () for none.
+        guidance: float32, weight of the class, see `labels.labelled`; () where there is no class.
 
     Example:
         >>> rows = Rows.fill([5, 6, 7], 2e-5, [100, 100, 50])
@@ -38,6 +41,8 @@ class Rows(NamedTuple):
     step_lr: tf.Tensor
     num_steps_each: tf.Tensor
     condition: Any = ()
+    labels: Any = ()
+    guidance: Any = ()
 
     @classmethod
     def fill(
@@ -46,13 +51,35 @@ class Rows(NamedTuple):
         step_lr: float | Sequence[float] | tf.Tensor,
         num_steps_each: int | Sequence[int] | tf.Tensor,
         condition: Any = (),
+        labels: int | Sequence[int] | tf.Tensor = (),
+        guidance: float | Sequence[float] | tf.Tensor = 1.0,
     ) -> "Rows":
         """From numbers, or tensors [B], for each setting."""
         seeds = tf.convert_to_tensor(seeds, tf.int64)
-        size = tf.shape(seeds)
-        step_lr = tf.broadcast_to(tf.cast(step_lr, tf.float32), size)
-        steps = tf.broadcast_to(tf.cast(num_steps_each, tf.int32), size)
-        return cls(seeds, step_lr, steps, condition)
+
+        def of_each(value, dtype):
+            return tf.broadcast_to(tf.cast(value, dtype), tf.shape(seeds))
+
+        step_lr, steps = of_each(step_lr, tf.float32), of_each(num_steps_each, tf.int32)
+        if isinstance(labels, tuple):
+            return cls(seeds, step_lr, steps, condition)
+        classes = of_each(labels, tf.int32), of_each(guidance, tf.float32)
+        return cls(seeds, step_lr, steps, condition, *classes)
+
+    def score(self, score_fn: Callable) -> Callable:
+        """The score function of these images: of their classes, where they have any.
+
+        Every chain is run with it, so that none needs to know of labels.
+
+        Example:
+            >>> rows = Rows.fill([5, 6], 0.0, 1, labels=[0, 1])
+            >>> score = rows.score(lambda x, levels, labels: x + tf.cast(labels, tf.float32))
+            >>> score(tf.zeros([2]), None).numpy().tolist()
+            [0.0, 1.0]
+        """
+        if isinstance(self.labels, tuple):
+            return score_fn
+        return labelled(score_fn, self.labels, self.guidance, self.num_steps_each > 0)
 
 
 class Chain:
@@ -155,7 +182,8 @@ def draw(
 
     Args:
         chain: a `Chain`.
-        score_fn: (x [B, *image_shape], levels int32 [B]) -> score of x's shape.
+        score_fn: (x [B, *image_shape], levels int32 [B]) -> score of x's shape; where rows have
+            labels, these are its third argument, see `labels.labelled`.
         rows: `Rows` [B].
         image_shape: shape of one image, static.
         clip: whether to clip the result to [0, 1]. The chain itself is never clipped.
@@ -174,9 +202,10 @@ def draw(
     """
 
     def run(rows):
+        score = rows.score(score_fn)
         state = chain.start(rows.seeds, image_shape)
         stop = chain.num_steps(tf.reduce_max(rows.num_steps_each))
-        x = chain.finish(score_fn, chain.advance(score_fn, state, rows, 0, stop), rows)
+        x = chain.finish(score, chain.advance(score, state, rows, 0, stop), rows)
         return tf.clip_by_value(x, 0.0, 1.0) if clip else x
 
     return run(rows) if tile is None else in_tiles(run, tile, rows)

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend import random
 from ncsn_tf.backend.random import Stream
-from ncsn_tf.sampling.chain import Rows, column, draw
-from ncsn_tf.sampling.few_steps import FewSteps, at_step
+from ncsn_tf.sampling.chain import Rows, column
+from ncsn_tf.sampling.few_steps import FewSteps, draw_few
 
 _MOST_CHURN = math.sqrt(2.0) - 1.0  # noise of a step at most doubles the variance
 
@@ -20,27 +21,9 @@ def euler(
     image_shape: Sequence[int],
     sigmas: Sequence[float] | np.ndarray | tf.Tensor,
     num_evaluations: int = 20,
-    schedule: str = "karras",
-    rho: float = 7.0,
-    churn: float = 0.0,
-    churn_min: float = 0.0,
-    churn_max: float = 0.0,
-    churn_noise: float = 1.0,
-    jumps: bool = False,
-    denoise: bool = False,
-    clip: bool = True,
-    tile: int | None = None,
+    **settings: Any,
 ) -> tf.Tensor:
-    """Draw images by Euler's method: `Euler` as a function.
-
-    Args:
-        score_fn, seeds, image_shape, sigmas: see `annealed_langevin`.
-        num_evaluations, schedule, rho, jumps: see `FewSteps`.
-        churn, churn_min, churn_max, churn_noise: see `Euler`.
-        denoise, clip, tile: see `Chain` and `draw`.
-
-    Returns:
-        float32 [B, *image_shape].
+    """Draw images by Euler's method: `Euler` as a function, see `few_steps.draw_few`.
 
     Example:
         >>> from ncsn_tf.toy.densities import GaussianMixture
@@ -49,9 +32,7 @@ def euler(
         >>> tuple(x.shape), [round(mean, 1) for mean in x.numpy().mean(0).tolist()]
         ((200, 2), [0.5, 0.5])
     """
-    noise = (churn, churn_min, churn_max, churn_noise)
-    chain = Euler(sigmas, denoise, num_evaluations, schedule, rho, jumps, *noise)
-    return draw(chain, score_fn, Rows.fill(seeds, 0.0, 1), image_shape, clip, tile)
+    return draw_few(Euler, score_fn, seeds, image_shape, sigmas, num_evaluations, **settings)
 
 
 def heun(
@@ -60,27 +41,9 @@ def heun(
     image_shape: Sequence[int],
     sigmas: Sequence[float] | np.ndarray | tf.Tensor,
     num_evaluations: int = 20,
-    schedule: str = "karras",
-    rho: float = 7.0,
-    churn: float = 0.0,
-    churn_min: float = 0.0,
-    churn_max: float = 0.0,
-    churn_noise: float = 1.0,
-    jumps: bool = False,
-    denoise: bool = False,
-    clip: bool = True,
-    tile: int | None = None,
+    **settings: Any,
 ) -> tf.Tensor:
-    """Draw images by Heun's method, of second order: `Heun` as a function.
-
-    Args:
-        score_fn, seeds, image_shape, sigmas: see `annealed_langevin`.
-        num_evaluations, schedule, rho, jumps: see `FewSteps`.
-        churn, churn_min, churn_max, churn_noise: see `Euler`.
-        denoise, clip, tile: see `Chain` and `draw`.
-
-    Returns:
-        float32 [B, *image_shape].
+    """Draw images by Heun's method: `Heun` as a function, see `few_steps.draw_few`.
 
     Example:
         >>> from ncsn_tf.toy.densities import GaussianMixture
@@ -89,9 +52,7 @@ def heun(
         >>> tuple(x.shape), [round(mean, 1) for mean in x.numpy().mean(0).tolist()]
         ((200, 2), [0.5, 0.5])
     """
-    noise = (churn, churn_min, churn_max, churn_noise)
-    chain = Heun(sigmas, denoise, num_evaluations, schedule, rho, jumps, *noise)
-    return draw(chain, score_fn, Rows.fill(seeds, 0.0, 1), image_shape, clip, tile)
+    return draw_few(Heun, score_fn, seeds, image_shape, sigmas, num_evaluations, **settings)
 
 
 class Euler(FewSteps):
@@ -107,7 +68,7 @@ class Euler(FewSteps):
     that of denoising too, which itself has no churn here. Without churn only x_0 is random.
 
     Args:
-        sigmas, denoise, num_evaluations, schedule, rho, jumps: see `FewSteps`.
+        *settings, **named: those of `FewSteps`.
         churn: S_churn, at least 0.
         churn_min, churn_max: S_min and S_max; S_max = 0 is no bound.
         churn_noise: S_noise, above 0.
@@ -125,45 +86,52 @@ class Euler(FewSteps):
 
     def __init__(
         self,
-        sigmas: Sequence[float] | np.ndarray | tf.Tensor,
-        denoise: bool = False,
-        num_evaluations: int = 20,
-        schedule: str = "karras",
-        rho: float = 7.0,
-        jumps: bool = False,
+        *settings: Any,
         churn: float = 0.0,
         churn_min: float = 0.0,
         churn_max: float = 0.0,
         churn_noise: float = 1.0,
+        **named: Any,
     ) -> None:
-        super().__init__(sigmas, denoise, num_evaluations, schedule, rho, jumps)
         if not churn >= 0:
             raise ValueError(f"churn={churn} must be at least 0")
         if not churn_noise > 0:
             raise ValueError(f"churn_noise={churn_noise} must be above 0")
         if churn_max and not churn_max > churn_min:
             raise ValueError(f"churn_max={churn_max} must be above churn_min={churn_min}, or 0")
-        now = self.points[:-1]
-        within = (churn_min <= now) & (now <= (churn_max or math.inf))
-        gamma = min(churn / (self.count + int(denoise)), _MOST_CHURN)
-        self._raised = now * (1.0 + np.where(within, gamma, 0.0))
-        self._spread = churn_noise * np.sqrt(self._raised**2 - now**2)
-        self._next = self.points[1:]
-        self._fall = self._raised - self._next
+        self._churn = churn
+        self._churned_levels = churn_min, churn_max or math.inf
+        self._churn_noise = churn_noise
+        super().__init__(*settings, **named)
+
+    def numbers(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        now, following = points[:-1], points[1:]
+        lowest, highest = self._churned_levels
+        within = (lowest <= now) & (now <= highest)
+        gamma = min(self._churn / (len(now) + int(self.denoise)), _MOST_CHURN)
+        raised = now * (1.0 + np.where(within, gamma, 0.0))
+        fall = raised - following
+        return {
+            "raised": raised,
+            "spread": self._churn_noise * np.sqrt(raised**2 - now**2),
+            "slope": raised * fall,
+            "next": following,
+            "next_slope": -0.5 * following * fall,
+        }
 
     def step(
         self, score_fn: Callable, x: tf.Tensor, rows: Rows, index: int | tf.Tensor
     ) -> tf.Tensor:
         x = self.churned(x, rows, index)
-        score = self.score(score_fn)(x, at_step(self._raised, rows, index))
-        return x + column(at_step(self._raised * self._fall, rows, index), x) * score
+        score = self.score(score_fn)(x, self.at_step("raised", rows, index))
+        return x + column(self.at_step("slope", rows, index), x) * score
 
     def churned(self, x: tf.Tensor, rows: Rows, index: int | tf.Tensor) -> tf.Tensor:
         """y of step `index`."""
-        if not self._spread.any():
+        if not self.tables["spread"].any():
             return x
         noise = random.normal(rows.seeds, x.shape[1:], Stream.LANGEVIN, (index, 0))
-        return x + column(at_step(self._spread, rows, index), x) * noise
+        return x + column(self.at_step("spread", rows, index), x) * noise
 
 
 class Heun(Euler):
@@ -191,9 +159,9 @@ class Heun(Euler):
     ) -> tf.Tensor:
         x = self.churned(x, rows, index)
         score_at = self.score(score_fn)
-        slope = score_at(x, at_step(self._raised, rows, index))
-        first = column(at_step(self._raised * self._fall, rows, index), x) * slope
-        following = score_at(x + first, at_step(self._next, rows, index))
-        second = column(at_step(-0.5 * self._next * self._fall, rows, index), x) * following
+        slope = score_at(x, self.at_step("raised", rows, index))
+        first = column(self.at_step("slope", rows, index), x) * slope
+        following = score_at(x + first, self.at_step("next", rows, index))
+        second = column(self.at_step("next_slope", rows, index), x) * following
         # Subtracted with the sign turned, as in `langevin.AnnealedLangevin.step`.
         return x + 0.5 * first - second

@@ -1,6 +1,5 @@
 """Draws images from a network in pieces that can be watched, and batch after batch."""
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -82,6 +81,8 @@ class Sampler:
         seeds: Sequence[int] | np.ndarray,
         on_piece: Callable | None = None,
         condition: Any = (),
+        labels: Sequence[int] | np.ndarray | None = None,
+        guidance: float | Sequence[float] | np.ndarray = 1.0,
     ) -> np.ndarray:
         """Images for the seeds.
 
@@ -90,6 +91,9 @@ class Sampler:
             on_piece: called after each of `len(self.pieces)` pieces with a function that returns
                 the state x, float32 [B, *image_shape], not clipped.
             condition: what the chain wants of each image, (nested) arrays [B, ...].
+            labels: int [B], the class of each image, for networks that know classes.
+            guidance: weight of the class, a number or float [B], see `labels.labelled`. 1 costs one
+                evaluation of the network where another costs two.
 
         Returns:
             float32 numpy array [B, *image_shape] in [0, 1].
@@ -103,13 +107,14 @@ class Sampler:
 
         def share(values):
             """A replica's part of arrays [B, ...], padded with zeros to equal parts."""
-            padded = np.pad(values, [(0, -len(seeds) % replicas)] + [(0, 0)] * (values.ndim - 1))
+            padded = np.pad(values, [(0, -len(values) % replicas)] + [(0, 0)] * (values.ndim - 1))
             parts = np.split(padded, replicas)
             return self.strategy.experimental_distribute_values_from_function(
                 lambda context: tf.constant(parts[context.replica_id_in_sync_group])
             )
 
-        shares = tf.nest.map_structure(share, (seeds, condition))
+        classes = () if labels is None else _of_classes(labels, guidance, len(seeds), replicas)
+        shares = tf.nest.map_structure(share, (seeds, (condition, classes)))
         state = self._start(shares[0])
 
         def local(values):
@@ -149,29 +154,42 @@ class Sampler:
 
         return self.strategy.run(start, args=(seeds,))
 
-    def _advance_all(self, state, seeds, condition, start, stop):
+    def _advance_all(self, state, seeds, others, start, stop):
         def advance(score_fn, state, rows):
             return self.chain.advance(score_fn, state, rows, start, stop)
 
-        return self._in_tiles(advance, state, seeds, condition, self.chain.dtypes)
+        return self._in_tiles(advance, state, seeds, others, self.chain.dtypes)
 
-    def _finish_all(self, state, seeds, condition):
+    def _finish_all(self, state, seeds, others):
         def finish(score_fn, state, rows):
             images = self.chain.finish(score_fn, state, rows)
             # Infinite numbers are a diverged chain's: they must not become black or white.
             return tf.where(tf.math.is_finite(images), tf.clip_by_value(images, 0.0, 1.0), math.nan)
 
-        return self._in_tiles(finish, state, seeds, condition, tf.float32)
+        return self._in_tiles(finish, state, seeds, others, tf.float32)
 
-    def _in_tiles(self, fn, state, seeds, condition, dtypes):
+    def _in_tiles(self, fn, state, seeds, others, dtypes):
         """fn(score_fn, state, rows) on every replica, tile by tile."""
 
-        def on_replica(state, seeds, condition):
-            rows = Rows.fill(seeds, self.step_lr, self.num_steps_each, condition)
-            on_tile = functools.partial(fn, read_weights(self.network))
+        def on_replica(state, seeds, others):
+            condition, classes = others
+            rows = Rows.fill(seeds, self.step_lr, self.num_steps_each, condition, *classes)
+            network = read_weights(self.network)
+
+            def on_tile(state, rows):
+                return fn(rows.score(network), state, rows)
+
             return in_tiles(on_tile, self.tile, state, rows, dtypes=dtypes)
 
-        return self.strategy.run(on_replica, args=(state, seeds, condition))
+        return self.strategy.run(on_replica, args=(state, seeds, others))
+
+
+def _of_classes(labels, guidance, size, replicas):
+    """(labels int32 [B], guidance float32 [B, filled up to equal parts])."""
+    labels = np.broadcast_to(np.asarray(labels, np.int32), size)
+    guidance = np.broadcast_to(np.asarray(guidance, np.float32), size)
+    # What fills up a replica's part has the guidance of another image, which asks for no more.
+    return labels, np.pad(guidance, (0, -size % replicas), mode="edge")
 
 
 def in_batches(

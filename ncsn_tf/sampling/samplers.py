@@ -57,7 +57,8 @@ class Kind(NamedTuple):
     any_equation: bool = False
 
 
-_FEW = ("num_evaluations", "schedule", "rho", "jumps")
+_FEW = ("num_evaluations", "schedule", "rho", "jumps", "most_evaluations")
+_FROM_FIRST = (*_FEW, "first_level_steps")
 _CHURN = ("churn", "churn_min", "churn_max", "churn_noise")
 
 SAMPLERS = {
@@ -71,10 +72,10 @@ SAMPLERS = {
     ),
     "ode": Kind(ProbabilityFlow, ("rtol", "atol", "jumps"), True, any_equation=True),
     "euler": Kind(Euler, (*_FEW, *_CHURN), True),
-    "ancestral": Kind(EulerAncestral, _FEW, True),
+    "ancestral": Kind(EulerAncestral, _FROM_FIRST, True),
     "heun": Kind(Heun, (*_FEW, *_CHURN), True),
-    "dpm": Kind(DPMSolver, _FEW, True),
-    "dpm_sde": Kind(DPMSolverSDE, _FEW, True),
+    "dpm": Kind(DPMSolver, _FROM_FIRST, True),
+    "dpm_sde": Kind(DPMSolverSDE, _FROM_FIRST, True),
 }
 
 
@@ -96,8 +97,8 @@ def make_chain(
             is the default of `step_sizes`, which is always possible.
         **settings: the arguments of the samplers' classes, by name: snr, corrector_steps,
             predictor, corrector, probability_flow, rtol, atol, jumps, num_evaluations, schedule,
-            rho, churn, churn_min, churn_max, churn_noise. A sampler takes its own, so that one set
-            of settings serves all of them.
+            rho, most_evaluations, first_level_steps, churn, churn_min, churn_max, churn_noise. A
+            sampler takes its own, so that one set of settings serves all of them.
 
     Raises:
         ValueError: an unknown sampler, too few levels, an impossible step size, or what the class

@@ -19,6 +19,7 @@ from ncsn_tf.serving.retries import Retries
 from ncsn_tf.serving.transport import Address, Kind, RequestError, Transport
 from ncsn_tf.serving.transport_grpc import GrpcTransport
 from ncsn_tf.serving.transport_rest import RestTransport
+from ncsn_tf.settings.labels import Labels
 from ncsn_tf.settings.options import show
 
 _SHORTEST_WAIT = 0.1  # seconds before a server that is loading is asked again
@@ -54,7 +55,8 @@ class Client:
     Args:
         transport: the way to the server, as from `open_transport`.
         version: version of the model; 0 is the newest that is available.
-        num_steps_each, step_lr: sampling settings; None is the export's.
+        num_steps_each, step_lr, num_evaluations: sampling settings; None is the export's.
+        of_classes: whether images of classes are asked for, see `contract.OF_CLASSES`.
         retries: how often a request is sent again.
         backoff: seconds before the first repetition.
         sleep, jitter: see `Retries`.
@@ -76,6 +78,8 @@ class Client:
         version: int = 0,
         num_steps_each: int | None = None,
         step_lr: float | None = None,
+        num_evaluations: int | None = None,
+        of_classes: bool = False,
         retries: int = 3,
         backoff: float = 1.0,
         sleep: Callable[[float], object] | None = None,
@@ -84,8 +88,10 @@ class Client:
     ):
         self._transport = transport
         self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
-        has_settings = num_steps_each is not None or step_lr is not None
-        self._signature = contract.SETTINGS if has_settings else transport.pixels_signature
+        self._settings["num_evaluations"] = num_evaluations
+        asked = contract.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
+        has_settings = asked is not None
+        self._signature = asked if has_settings else transport.pixels_signature
         self._output = transport.settings_output if has_settings else transport.pixels_output
         if step_lr is not None:
             contract.float32_step_lr(step_lr)
@@ -97,16 +103,23 @@ class Client:
         found = self._check_signatures()
         self._image_shape = _image_shape(found)
         # Exports of before it was there do not tell the steps that they take.
-        tells_steps = has_settings and contract.STEPS in found[self._signature].outputs
-        self._outputs = (self._output, contract.STEPS) if tells_steps else (self._output,)
+        told = contract.EVALUATIONS if asked == contract.FEW else contract.STEPS
+        tells_steps = has_settings and told in found[self._signature].outputs
+        self._outputs = (self._output, told) if tells_steps else (self._output,)
 
     @property
     def num_retried(self) -> int:
         """How many requests were sent again so far."""
         return self._retries.count
 
-    def images(self, seeds: np.ndarray) -> np.ndarray:
-        """uint8 [len(seeds), H, W, C] for int64 seeds.
+    def class_names(self) -> list[str]:
+        """The names of the classes that the model knows, in their order."""
+        count = int(self._names(np.zeros([1], np.int32))["num_classes"][0])
+        names = self._names(np.arange(count, dtype=np.int32))["name_bytes"]
+        return [name.decode() for name in names.ravel()]
+
+    def images(self, seeds: np.ndarray, labels: Labels | None = None) -> np.ndarray:
+        """uint8 [len(seeds), H, W, C] for int64 seeds, and the classes of their images, if any.
 
         It is one request, or several one after the other where the server takes fewer images at
         once: the limit of its batching is known only when it has refused more.
@@ -115,7 +128,7 @@ class Client:
             size = min(self._server_limit, len(seeds))
             parts = [seeds[start : start + size] for start in range(0, len(seeds), size)]
             try:
-                return np.concatenate([self._request(part) for part in parts])
+                return np.concatenate([self._request(part, labels) for part in parts])
             except RequestError as error:
                 limit = _BATCH_LIMIT.search(str(error))
                 if limit is None or not 0 < int(limit[1]) < size:
@@ -127,7 +140,10 @@ class Client:
         most = min(most, MOST_ROWS)
         if self._image_shape is None:
             return most
-        size = self._transport.bytes_per_value[self._signature] * np.prod(self._image_shape)
+        signature = self._signature
+        if signature == contract.OF_CLASSES:  # whose outputs are as large as those of settings
+            signature = contract.SETTINGS
+        size = self._transport.bytes_per_value[signature] * np.prod(self._image_shape)
         return int(np.clip(_MESSAGE_BYTES // size, 1, most))
 
     def close(self) -> None:
@@ -135,17 +151,27 @@ class Client:
         self._closed.set()
         self._transport.close()
 
-    def _request(self, seeds):
-        inputs = contract.inputs(self._signature, seeds, **self._settings)
-        request = (self.version, self._signature, inputs, self._outputs)
+    def _names(self, labels):
+        outputs = ("name_bytes", "num_classes")
+        return self._predict(contract.NAMES, {"class_label": labels}, outputs)
+
+    def _predict(self, signature, inputs, outputs):
         try:
-            answers = self._retries.call(self._transport.predict, *request)
+            return self._retries.call(
+                self._transport.predict, self.version, signature, inputs, outputs
+            )
         except RequestError as error:
             if error.kind is Kind.NOT_FOUND:
                 raise self._error(f"unloaded version {self.version} meanwhile: {error}") from None
             raise
+
+    def _request(self, seeds, labels):
+        inputs = contract.inputs(self._signature, seeds, **self._settings, labels=labels)
+        answers = self._predict(self._signature, inputs, self._outputs)
         if contract.STEPS in answers:
             self._check_steps(answers[contract.STEPS])
+        if contract.EVALUATIONS in answers:
+            self._check_evaluations(answers[contract.EVALUATIONS])
         answer = answers[self._output]
         if self._output == "image_bytes":
             answer = self._decoded(answer)
@@ -190,6 +216,11 @@ class Client:
         """{name: Signature} of the version, which can do what is asked of it."""
         found = self._retries.call(self._transport.signatures, self.version)
         wrong = contract.mismatch(self._signature, found)
+        if wrong and self._signature == contract.FEW:
+            raise self._error(
+                f"runs version {self.version}, of which --num_evaluations cannot be chosen: it "
+                "is that of the export (ncsn export --num_evaluations=N makes another)"
+            )
         if wrong:
             raise self._error(f"runs version {self.version}, which is no such sampler: {wrong}")
         return found
@@ -205,6 +236,14 @@ class Client:
                     f"takes {steps} steps a level, not {show('num_steps_each', asked)}: ask for no "
                     "more, or export with a larger --max_steps_each"
                 )
+
+    def _check_evaluations(self, taken):
+        asked = self._settings["num_evaluations"]
+        if np.any(taken == 0):
+            raise self._error(f"says: the chains of {int(np.sum(taken == 0))} images diverged")
+        if np.any(taken != asked):
+            other = int(taken[taken != asked][0])
+            raise self._error(f"takes {other} evaluations, not {show('num_evaluations', asked)}")
 
     def _decoded(self, files):
         pictures = []

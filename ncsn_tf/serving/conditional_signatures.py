@@ -18,6 +18,7 @@ from ncsn_tf.sampling import (
     OfClass,
     Rows,
 )
+from ncsn_tf.serving.signatures import of_requests
 from ncsn_tf.serving.specs import compiled, image_outputs
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
@@ -48,6 +49,9 @@ def conditional_functions(
       at 1: a quarter turn.
     * `sample_class`, with a classifier, draws the class `label`.
 
+    Of a network that knows classes, all but `sample_class` also take the class of each image and
+    its guidance, see `contract.LABELS`.
+
     A share or a class outside its range is moved to the nearest end. The chain has the run's
     settings. No value of an input fails, an image whose chain diverged is black, and whatever it is
     merged with, a row has the same answer, bit for bit. The network is in the export once for all
@@ -72,12 +76,13 @@ def conditional_functions(
         )
     score = chain_score(tf.function(network, autograph=False), config)
 
-    def completed(name, seed, values, places, measurement):
+    def completed(name, seed, values, places, measurement, labels):
         chain = completion_chain(config, measurement, denoise)
-        return drawn(name, chain, seed, Known(values, places))
+        return drawn(name, chain, seed, Known(values, places), labels)
 
-    def drawn(name, chain, seed, condition, score_fn=score):
-        rows = Rows.fill(seed, config.step_lr, config.num_steps_each, condition)
+    def drawn(name, chain, seed, condition, labels=(), score_fn=score):
+        classes = of_requests(*labels, config.num_classes) if labels else ()
+        rows = Rows.fill(seed, config.step_lr, config.num_steps_each, condition, *classes)
         tile = config.sampling_tile
         x = sampling.draw(chain, score_fn, rows, config.image_shape, clip=False, tile=tile)
         return image_outputs(name, x)
@@ -85,30 +90,34 @@ def conditional_functions(
     def everywhere(seed):
         return tf.ones([tf.size(seed), height, width, 1])
 
-    def inpaint(seed, image, mask):
+    def inpaint(seed, image, mask, *labels):
         places = tf.cast(mask < FILL_FROM, tf.float32)
-        return completed("inpaint", seed, _to_float(image), places, Measurement())
+        return completed("inpaint", seed, _to_float(image), places, Measurement(), labels)
 
-    def colorize(seed, image):
+    def colorize(seed, image, *labels):
         values = tf.tile(_to_float(image), [1, 1, 1, 3])
-        return completed("colorize", seed, values, everywhere(seed), Measurement(grey=True))
+        grey = Measurement(grey=True)
+        return completed("colorize", seed, values, everywhere(seed), grey, labels)
 
-    def super_resolve(seed, image):
+    def super_resolve(seed, image, *labels):
         values = tf.repeat(tf.repeat(_to_float(image), factor, axis=1), factor, axis=2)
         values = tf.ensure_shape(values, [None, *config.image_shape])
-        return completed("super_resolve", seed, values, everywhere(seed), Measurement(factor))
+        blocks = Measurement(factor)
+        return completed("super_resolve", seed, values, everywhere(seed), blocks, labels)
 
-    def interpolate(seed, other_seed, share):
+    def interpolate(seed, other_seed, share, *labels):
         share = tf.where(tf.math.is_nan(share), 0.0, tf.clip_by_value(share, 0.0, 1.0))
         angle = share * (np.pi / 2)
         own = tf.where(share < 1.0, tf.cos(angle), 0.0)  # rounding would leave 4e-8
         chain = interpolation_chain(config)
-        return drawn("interpolate", chain, seed, Mixture(other_seed, own, tf.sin(angle)))
+        mixture = Mixture(other_seed, own, tf.sin(angle))
+        return drawn("interpolate", chain, seed, mixture, labels)
 
     def sample_class(seed, label):
         label = tf.clip_by_value(label, 0, classifier.num_classes - 1)
         score_fn = guided_score(score, config, classifier, scale)
-        return drawn("sample_class", GuidedChain(chain_of(config)), seed, OfClass(label), score_fn)
+        chain = GuidedChain(chain_of(config))
+        return drawn("sample_class", chain, seed, OfClass(label), score_fn=score_fn)
 
     functions = [inpaint, super_resolve, interpolate]
     if channels == 3:
@@ -116,7 +125,7 @@ def conditional_functions(
     if classifier is not None:
         functions.append(sample_class)
     named = {function.__name__: function for function in functions}
-    return compiled(named, config.image_shape, factor)
+    return compiled(named, config.image_shape, factor, bool(config.class_names))
 
 
 def _to_float(image):

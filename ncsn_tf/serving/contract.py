@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.labels import Labels
 from ncsn_tf.settings.options import show
 
 
@@ -88,6 +89,11 @@ PNG = "serving_default"
 PIXELS = "sample_uint8"
 SETTINGS = "sample"
 STEPS = "steps_per_level"  # also an output of `sample`: what became of the input, 0 if it diverged
+OF_CLASSES = "sample_of_classes"
+NAMES = "class_names"
+# What requests to a network that knows classes say of each image. A label outside [0, K) is no
+# class, and a guidance that is not finite or below 0 stands for 1.
+LABELS = {"class_label": _row("int32"), "guidance": _row("float32")}
 # The signatures of every export.
 SAMPLING = {
     PNG: Signature(_SEED, _IMAGE_BYTES),
@@ -102,7 +108,20 @@ SAMPLING = {
         {"score": _row("float32", *_SIZES)},
     ),
 }
-# Those of conditional sampling, which an export may have besides.
+# Those of a network that knows classes. `class_names` tells the name of each number, and how many
+# classes there are; the name is empty for numbers of none.
+LABELLED = {
+    OF_CLASSES: Signature(
+        SAMPLING[SETTINGS].inputs | LABELS,
+        SAMPLING[SETTINGS].outputs | {"class_label": _row("int32")},
+    ),
+    NAMES: Signature(
+        {"class_label": _row("int32")},
+        {"name_bytes": _row("string"), "num_classes": _row("int32")},
+    ),
+}
+# Those of conditional sampling, which an export may have besides. Of a network that knows classes,
+# those of `OF_ANY_CLASS` also take `LABELS`.
 CONDITIONAL = {
     "inpaint": Signature(
         _SEED | _IMAGE | {"mask": _row("uint8", "height", "width", 1)}, _IMAGE_BYTES | _IMAGE
@@ -119,17 +138,45 @@ CONDITIONAL = {
     ),
     "sample_class": Signature(_SEED | {"label": _row("int32")}, _IMAGE_BYTES | _IMAGE),
 }
-SIGNATURES = SAMPLING | CONDITIONAL
+OF_ANY_CLASS = ("inpaint", "colorize", "super_resolve", "interpolate")
+# That of exports whose chain is a solver of few steps; of them a request may choose the number of
+# evaluations.
+FEW = "sample_evaluations"
+EVALUATIONS = "num_evaluations"  # also an output: what became of the input, 0 if it diverged
+OF_FEW_STEPS = {
+    FEW: Signature(
+        _SEED | {EVALUATIONS: _row("int32")}, _IMAGE_BYTES | _IMAGE | {EVALUATIONS: _row("int32")}
+    )
+}
+SIGNATURES = SAMPLING | CONDITIONAL | OF_FEW_STEPS
+ALL = SAMPLING | LABELLED | CONDITIONAL | OF_FEW_STEPS
 
 # What an export must have at least, so that images can be drawn from it: older exports lack outputs
 # that were added since.
 _DRAWN = {PNG: ["image_bytes"], PIXELS: ["image"], SETTINGS: ["image_bytes", "image"]}
+_DRAWN[FEW] = _DRAWN[SETTINGS]
 EXPECTED = {
     name: Signature(
         SIGNATURES[name].inputs, {output: SIGNATURES[name].outputs[output] for output in outputs}
     )
     for name, outputs in _DRAWN.items()
 }
+
+
+_DRAWN_OF_CLASSES = Signature(
+    LABELLED[OF_CLASSES].inputs,
+    {name: LABELLED[OF_CLASSES].outputs[name] for name in _DRAWN[SETTINGS]},
+)
+
+
+def inputs_of(name: str, labelled: bool = False) -> dict[str, Tensor]:
+    """The inputs of a signature, for a network that knows classes or for one that does not.
+
+    Example:
+        >>> [*inputs_of("interpolate", labelled=True)]
+        ['seed', 'other_seed', 'share', 'class_label', 'guidance']
+    """
+    return ALL[name].inputs | (LABELS if labelled and name in OF_ANY_CLASS else {})
 
 
 def mismatch(name: str, signatures: Mapping[str, Signature]) -> str | None:
@@ -143,7 +190,10 @@ def mismatch(name: str, signatures: Mapping[str, Signature]) -> str | None:
         >>> mismatch("sample_uint8", {"classify": Signature({}, {})})
         'it has no signature sample_uint8 (seed int64) -> (image uint8), only classify'
     """
-    expected, found = EXPECTED[name], signatures.get(name)
+    expected = _DRAWN_OF_CLASSES if name == OF_CLASSES else EXPECTED[name]
+    found = signatures.get(name)
+    if found is None and name == OF_CLASSES:
+        return f"it has no signature {name}: its network knows no classes"
     if found is None:
         # TensorFlow's own, __saved_model_init_op, is for no one.
         there = ", ".join(sorted(key for key in signatures if not key.startswith("__")))
@@ -160,10 +210,13 @@ def inputs(
     seeds: Sequence[int] | np.ndarray,
     num_steps_each: int | None = None,
     step_lr: float | None = None,
+    labels: Labels | None = None,
+    num_evaluations: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The inputs of signature `name`, one of `EXPECTED`: {input: array [len(seeds)]}.
 
-    A setting that is None is left to the export, which takes 0 to mean its own.
+    A setting that is None is left to the export, which takes 0 to mean its own. `labels` are the
+    classes of the images, for `OF_CLASSES`.
 
     Raises:
         ConfigError: a step size that float32 would make another, 0 or infinite.
@@ -178,12 +231,51 @@ def inputs(
     values = {
         "seed": seeds,
         STEPS: num_steps_each or 0,
+        EVALUATIONS: num_evaluations or 0,
         "step_lr": 0.0 if step_lr is None else float32_step_lr(step_lr),
     }
+    if labels is not None:
+        values |= {"class_label": labels.of(seeds), "guidance": labels.guidance}
     return {
         key: np.full(len(seeds), values[key], tensor.dtype)
-        for key, tensor in SIGNATURES[name].inputs.items()
+        for key, tensor in ALL[name].inputs.items()
     }
+
+
+def signature_of(
+    num_steps_each: int | None,
+    step_lr: float | None,
+    num_evaluations: int | None,
+    of_classes: bool = False,
+) -> str | None:
+    """The signature of requests with these settings; None for those that have none.
+
+    Args:
+        num_steps_each, step_lr, num_evaluations: None is the export's own.
+        of_classes: whether images of classes are asked for.
+
+    Raises:
+        ConfigError: settings that no signature takes together.
+
+    Example:
+        >>> signature_of(20, None, None), signature_of(None, None, 20)
+        ('sample', 'sample_evaluations')
+    """
+    others = {"num_steps_each": num_steps_each, "step_lr": step_lr}
+    given = [show(name, value) for name, value in others.items() if value is not None]
+    if num_evaluations is None:
+        return OF_CLASSES if of_classes else SETTINGS if given else None
+    if of_classes:
+        raise ConfigError(
+            f"{show(EVALUATIONS, num_evaluations)} cannot be chosen with classes (--label, "
+            "--guidance): export with the number that you want"
+        )
+    if given:
+        raise ConfigError(
+            f"{given[0]} cannot be used with {show(EVALUATIONS, num_evaluations)}: "
+            "no chain has both"
+        )
+    return FEW
 
 
 def float32_step_lr(step_lr: float) -> np.float32:

@@ -22,13 +22,14 @@ from ncsn_tf.errors import ConfigError, inform
 from ncsn_tf.serving import assets, contract
 from ncsn_tf.serving.conditional_signatures import conditional_functions
 from ncsn_tf.serving.metadata import METADATA
-from ncsn_tf.serving.signatures import sampler_module
+from ncsn_tf.serving.signatures import most_evaluations, sampler_module
 from ncsn_tf.serving.versions import write_version
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
-from ncsn_tf.training.checkpoints import open_run
+from ncsn_tf.settings.sampler_choice import tell_choice
+from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.classifier import load_classifier
 from ncsn_tf.training.run_sampler import chain_of, goes_by_equation
 
@@ -59,6 +60,7 @@ def export_run(
     *,
     checkpoint: str | int = NEWEST,
     average: bool = True,
+    ema: float | None = None,
     max_steps_each: int = 0,
     conditional: ConditionalSettings | None = None,
     max_batch_size: int = 32,
@@ -71,6 +73,7 @@ def export_run(
         run_dir: the run's folder.
         checkpoint: "newest", "best" or a step.
         average: whether to export the averaged weights, where the run has them.
+        ema: the relative length of the average to export instead, see `averages.open_weights`.
         max_steps_each, conditional, max_batch_size: see `save_sampler`.
         folder: where the versions are; None is <run_dir>/export.
         **chain: settings of the chain that replace the run's, see `settings.chain.change_chain`.
@@ -82,14 +85,16 @@ def export_run(
         ConfigError: settings that the export cannot have.
         UserError: no checkpoint, no tensorflow-serving-api, or the place cannot be written.
     """
-    run = open_run(run_dir, average, checkpoint)
+    run = open_weights(run_dir, average, checkpoint, ema)
     if run.arithmetic:
         inform(f"Exporting {run.run_dir}, {run.origin}")
+    config = change_chain(run.config, **chain)
+    tell_choice(chain, config)
     return save_sampler(
         run.network,
-        change_chain(run.config, **chain),
+        config,
         run.run_dir / FOLDER if folder is None else folder,
-        {"training_step": run.step, "weights": "average" if run.is_average else "raw"},
+        {"training_step": run.step, "weights": run.kind},
         max_steps_each=max_steps_each,
         conditional=conditional,
         max_batch_size=max_batch_size,
@@ -131,6 +136,9 @@ def save_sampler(
         "versions": _packages(),
     }
 
+    if config.class_names:
+        metadata["class_names"] = [*config.class_names]
+
     def write(path):
         # Nobody trains an export: without the gradients it has half the operations.
         without_gradients = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
@@ -150,7 +158,12 @@ def save_sampler(
 def _module(network, config, max_steps_each, conditional):
     """(what holds the weights, {signature: function}) of an export."""
     module = sampler_module(network, config, max_steps_each)
-    functions = {name: getattr(module, name) for name in contract.SAMPLING}
+    names = [
+        *contract.SAMPLING,
+        *(contract.OF_FEW_STEPS if most_evaluations(config) else ()),
+        *(contract.LABELLED if config.class_names else ()),
+    ]
+    functions = {name: getattr(module, name) for name in names}
     if conditional is not None:
         classifier = None
         if conditional.classifier:

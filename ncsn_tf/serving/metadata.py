@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 
 from ncsn_tf.errors import ConfigError, UserError
@@ -10,6 +11,7 @@ from ncsn_tf.serving.contract import INTERFACE
 from ncsn_tf.settings.config import Config
 
 METADATA = "metadata.json"
+_NUMBER = "[0-9.e-]{1,20}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Metadata:
         config: the run's `Config`, with the export's chain; None in a stranger's export, or one
             whose settings are another version's.
         training_step: of the checkpoint that was exported; None where it is not said.
-        weights: "average" or "raw"; None where it is not said.
+        weights: "average", "raw" or "average of length 0.1"; None where it is not said.
     """
 
     interface: int = 1
@@ -74,8 +76,12 @@ def read_metadata(folder: str | os.PathLike) -> Metadata:
         **numbers,
         config=_config(content.get("config")),
         training_step=step if type(step) is int else None,
-        weights=weights if weights in ("average", "raw") else None,
+        weights=weights if _are_weights(weights) else None,
     )
+
+
+def _are_weights(words):
+    return isinstance(words, str) and re.fullmatch(f"raw|average( of length {_NUMBER})?", words)
 
 
 def _number(path, name, value):

@@ -1,6 +1,7 @@
 """The contract in TensorFlow's terms: how a function becomes a signature of it."""
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
@@ -12,7 +13,10 @@ from ncsn_tf.serving import contract
 
 
 def compiled(
-    functions: Mapping[str, Callable], image_shape: tuple[int, int, int], factor: int = 1
+    functions: Mapping[str, Callable],
+    image_shape: tuple[int, int, int],
+    factor: int = 1,
+    labelled: bool = False,
 ) -> dict[str, Callable]:
     """A `tf.function` with the inputs that the contract has for it, for each {name: function}.
 
@@ -24,6 +28,7 @@ def compiled(
         functions: their parameters are the signature's inputs, in the contract's order.
         image_shape: (height, width, channels) of the network's images.
         factor: how much `super_resolve` enlarges.
+        labelled: whether the network knows classes, see `contract.inputs_of`.
 
     Example:
         >>> functions = compiled({"sample_uint8": lambda seed: {"image": seed}}, (8, 8, 1))
@@ -36,14 +41,20 @@ def compiled(
         return tf.TensorSpec(tensor.sized(sizes).shape, tensor.dtype, name)
 
     def checked(function, specs):
-        @functools.wraps(function)  # its parameters' names are the inputs'
+        @functools.wraps(function)
         def on_checked(*tensors):
             return function(*_checked(tensors, specs))
 
+        # Its parameters' names are the inputs', also of those that it takes as a list.
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters = [inspect.Parameter(spec.name, kind) for spec in specs]
+        on_checked.__signature__ = inspect.Signature(parameters)
         return tf.function(on_checked, specs, autograph=False)
 
     return {
-        name: checked(function, [spec(*item) for item in contract.SIGNATURES[name].inputs.items()])
+        name: checked(
+            function, [spec(*item) for item in contract.inputs_of(name, labelled).items()]
+        )
         for name, function in functions.items()
     }
 
@@ -113,7 +124,7 @@ def image_outputs(name: str, samples: tf.Tensor, **others: tf.Tensor) -> dict[st
         >>> {name: output.dtype.name for name, output in outputs.items()}
         {'image': 'uint8'}
     """
-    names = contract.SIGNATURES[name].outputs
+    names = contract.ALL[name].outputs
     samples = tf.clip_by_value(only_finite(samples), 0.0, 1.0)
     image = sampling.to_uint8(samples)
     outputs = {"samples": samples, "image": image, **others}

@@ -43,7 +43,7 @@ class GrpcTransport:
 
     pixels_signature = contract.PIXELS
     pixels_output = settings_output = "image"
-    bytes_per_value = {contract.PIXELS: 1, contract.SETTINGS: 1}
+    bytes_per_value = {contract.PIXELS: 1, contract.SETTINGS: 1, contract.FEW: 1}
 
     def __init__(self, address: Address, model: str, deadline: float):
         with quietly():

@@ -40,7 +40,7 @@ class RestTransport:
     pixels_signature = contract.PNG
     pixels_output = settings_output = "image_bytes"
     # A PNG of noise in base64; `sample` also sends, in decimals, the pixels and the float samples.
-    bytes_per_value = {contract.PNG: 2, contract.SETTINGS: 96}
+    bytes_per_value = {contract.PNG: 2, contract.SETTINGS: 96, contract.FEW: 96}
 
     def __init__(self, address: Address, model: str, deadline: float):
         self.address = address

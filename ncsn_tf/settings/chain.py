@@ -5,6 +5,7 @@ from typing import Any
 
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import check_given, option
+from ncsn_tf.settings.sampler_choice import check_choice
 
 
 def _setting(name, **bounds):
@@ -37,6 +38,7 @@ class ChainOptions:
     num_evaluations: int | None = _setting("num_evaluations")
     schedule: str | None = _setting("schedule")
     rho: float | None = _setting("rho")
+    first_level_steps: int | None = _setting("first_level_steps")
     churn: float | None = _setting("churn")
     churn_min: float | None = _setting("churn_min")
     churn_max: float | None = _setting("churn_max")
@@ -53,7 +55,11 @@ def change_chain(config: Config, **given: Any) -> Config:
 
     Args:
         config: a `Config`.
-        **given: the fields of `ChainOptions`. `step_lr` is that of the sampler that is then set.
+        **given: the fields of `ChainOptions`. `step_lr` is that of the sampler that is then set;
+            the sampler "auto" is decided, see `sampler_choice.tell_choice`.
+
+    Raises:
+        ConfigError: settings that cannot be, or not together.
 
     Example:
         >>> change_chain(Config(), num_steps_each=20, denoise=None).num_steps_each
@@ -65,6 +71,7 @@ def change_chain(config: Config, **given: Any) -> Config:
     if given.get("sampler", config.sampler) == "cas" and "step_lr" in given:
         given["cas_step_lr"] = given.pop("step_lr")
     check_given(Config, given)
+    check_choice(given)
     return dataclasses.replace(config, **given)
 
 

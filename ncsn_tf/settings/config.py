@@ -27,6 +27,7 @@ from ncsn_tf.settings.experiment import Experiment
 from ncsn_tf.settings.options import AUTO, Switch, check_options, option, show, show_value
 from ncsn_tf.settings.published import settle_network
 from ncsn_tf.settings.rules import RULES
+from ncsn_tf.settings.sampler_choice import settle_sampler
 
 _sampling = functools.partial(option, group="sampling", runtime=True)
 _run = functools.partial(option, group="run", runtime=True)
@@ -37,7 +38,8 @@ class Config(Experiment):
     """Everything that decides what a run does. Checked on creation.
 
     `image_size` is the side of square images, or height and width as in "48x64"; "48x48" is 48.
-    What is "auto" of a network of the third generation becomes what was published for it.
+    What is "auto" of a network of the third generation becomes what was published for it, and the
+    sampler "auto" what `sampler_choice.choose_sampler` says.
 
     Raises:
         ConfigError: a setting that cannot be used; one line that says what would be right.
@@ -55,8 +57,8 @@ class Config(Experiment):
 
     sampler: str = _sampling(
         "ald",
-        "ald, cas, pc, ode; euler, ancestral, heun, dpm, dpm_sde",
-        choices=SAMPLERS,
+        "auto; ald cas pc ode; euler ancestral heun dpm dpm_sde",
+        choices=(*SAMPLERS, AUTO),
     )
     step_lr: float = _sampling(2e-5, "step size of ald at the smallest noise level", above=0)
     cas_step_lr: float = _sampling(0.0, "that of cas; 0 is 1.5 times its smallest", least=0)
@@ -83,6 +85,9 @@ class Config(Experiment):
     )
     schedule: str = _sampling("karras", "noise levels at which these step", choices=SCHEDULES)
     rho: float = _sampling(7.0, "of karras: the larger, the more small levels", least=1)
+    first_level_steps: int = _sampling(
+        0, "Langevin steps at sigma_1 among these, of dpm_sde and kin", least=0, below=100_001
+    )
     churn: float = _sampling(0.0, "S_churn of euler and heun: noise on the way", least=0)
     churn_min: float = _sampling(0.0, "S_min: smallest level that has it", least=0)
     churn_max: float = _sampling(0.0, "S_max: largest level that has it; 0 is any", least=0)
@@ -120,6 +125,9 @@ class Config(Experiment):
     inception: str = _run("", "file of the Inception graph of 2015", path=True)
     checkpoint_every: int = _run(5000, "steps between checkpoints", least=1, below=2**62)
     keep_checkpoints: int = _run(5, "checkpoints kept", least=1, below=2**31)
+    ema_every: int = _run(
+        0, "steps between --ema_power snapshots; 0: 1/20 of the run", least=0, below=2**62
+    )
     num_virtual_devices: int = _run(
         0, "virtual CPU devices; 0 leaves the CPU whole", least=0, below=257
     )
@@ -143,9 +151,13 @@ class Config(Experiment):
     def __post_init__(self):
         with contextlib.suppress(ValueError):  # `validate` says what is wrong with it
             object.__setattr__(self, "image_size", as_setting(self.image_size))
+        if isinstance(self.class_names, list):  # of JSON
+            object.__setattr__(self, "class_names", tuple(self.class_names))
         for name, value in settle_network(self).items():
             object.__setattr__(self, name, value)
         self.validate()
+        for name, value in settle_sampler(self).items():
+            object.__setattr__(self, name, value)
 
     def validate(self) -> None:
         """Raise a ConfigError for the first setting that cannot be used."""
@@ -172,6 +184,11 @@ class Config(Experiment):
     def image_shape(self) -> tuple[int, int, int]:
         """(H, W, C) of one image."""
         return (*sides(self.image_size), self.channels)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the classes that the network knows; 0 of a run that is not class-conditional."""
+        return len(self.class_names)
 
     @property
     def run_dir(self) -> Path:
@@ -256,8 +273,14 @@ def differences(old: Config, new: Config) -> list[str]:
         ['--seed: the run has 1, the command says 2']
     """
     return [
-        f"--{field.name}: the run has {show_value(getattr(old, field.name))}, "
-        f"the command says {show_value(getattr(new, field.name))}"
+        _difference(field, getattr(old, field.name), getattr(new, field.name))
         for field in dataclasses.fields(old)
         if not field.metadata["runtime"] and getattr(old, field.name) != getattr(new, field.name)
     ]
+
+
+def _difference(field, old, new):
+    if field.metadata["flag"]:
+        return f"--{field.name}: the run has {show_value(old)}, the command says {show_value(new)}"
+    old, new = (show_value(value) or "none" for value in (old, new))
+    return f"{field.name}: the run has {old}, the data have {new}"

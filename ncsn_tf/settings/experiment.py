@@ -36,7 +36,7 @@ _NUMBERS = r"[1-9][0-9]{0,3}(,[1-9][0-9]{0,3}){0,11}"
 class Experiment:
     """What is trained; a `Config` is this and how it is run."""
 
-    dataset: str = _data("cifar10", "a TFDS name, digits, image_folder or arrays")
+    dataset: str = _data("cifar10", "of TFDS, digits, robohash_cats, image_folder, arrays")
     image_size: ImageSize = _data(
         32,
         "side of square images, or height x width: 48x64; even",
@@ -63,6 +63,10 @@ class Experiment:
         path=True,
     )
 
+    class_conditional: bool = _network(False, "learn the classes of labelled images")
+    class_names: tuple[str, ...] = _network(
+        (), "classes of the images, which the data decide", flag=False
+    )
     model: str = _network("ncsn", ", ".join(MODELS), choices=MODELS)
     depth: str = _network("base", "of ncsnv2: up to 64, 128, 256 pixels", choices=tuple(DEPTHS))
     features: int = _network(128, "channels of the first stage", least=2, below=2**14)
@@ -119,6 +123,9 @@ class Experiment:
     likelihood_weighting: bool = _diffusion(False, "weigh times for the likelihood, by g^2")
     reduce_mean: Switch = _diffusion(AUTO, "average an image's squares, not half their sum")
 
+    label_dropout: float = _training(
+        0.1, "share of examples without their label, if it has classes", least=0, below=1
+    )
     batch_size: int = _training(128, "images a step, over all replicas", least=1, below=2**20)
     optimizer: str = _training("Adam", "one of Keras's, or Addons>NAME")
     learning_rate: float = _training(1e-3, "step size of the optimizer", above=0)
@@ -127,6 +134,7 @@ class Experiment:
     adam_epsilon: float = _training(1e-8, "epsilon of Adam and its kin", above=0)
     ema_decay: float = _training(0.0, "decay of the averaged weights; 0 is off", least=0, below=1)
     average_ramp: bool = _training(False, "of n averages, decay at most (1 + n) / (10 + n)")
+    ema_power: str = _training("", "lengths of averages for any --ema later, as 0.05,0.1")
     warmup_steps: int = _training(
         0, "updates until the step size is whole; 0 begins with it", least=0, below=2**31
     )

@@ -3,7 +3,6 @@
 TensorFlow is not imported, so that `--help` and mistakes are answered at once.
 """
 
-import dataclasses
 import difflib
 import os
 import sys
@@ -24,6 +23,7 @@ from ncsn_tf.settings.options import (
     Switch,
     check_given,
     check_values,
+    flag_fields,
     option_types,
     show,
     show_value,
@@ -31,6 +31,7 @@ from ncsn_tf.settings.options import (
 )
 from ncsn_tf.settings.published import published
 from ncsn_tf.settings.rules import check_dataset
+from ncsn_tf.settings.sampler_choice import check_choice, tell_choice
 
 Options = TypeVar("Options")
 
@@ -116,7 +117,11 @@ def parse_config(argv: Sequence[str], summary: str = "") -> Config:
         values = _with_published(values, own)
     check_given(Config, values)
     check_values(Config, values)
-    return Config(**values)
+    if own["denoise"].present:
+        check_choice({"sampler": values["sampler"], "denoise": own["denoise"].value})
+    config = Config(**values)
+    tell_choice(values, config)
+    return config
 
 
 def parse_options(argv: Sequence[str], dataclass_type: type[Options], summary: str = "") -> Options:
@@ -162,7 +167,7 @@ def help_text(program: str, summary: str, dataclass_type: type) -> str:
     """
     kinds = option_types(dataclass_type)
     groups = {}
-    for field in dataclasses.fields(dataclass_type):
+    for field in flag_fields(dataclass_type):
         help, default = field.metadata["help"], field.default
         if default not in (None, ""):
             help += f" [{show_value(default)}]"
@@ -231,7 +236,7 @@ def _read(args, dataclass_type):
     where no flag was read, too: in a Config made by code, or from JSON.
     """
     values, bare, kinds = _FlagValues(), {}, option_types(dataclass_type)
-    for field in dataclasses.fields(dataclass_type):
+    for field in flag_fields(dataclass_type):
         name, kind, about = field.name, kinds[field.name], field.metadata
         parser, is_boolean = _Parser(name, kind), kind in (bool, Switch)
         flag = flags.Flag(parser, None, name, field.default, about["help"], boolean=is_boolean)
@@ -264,7 +269,7 @@ def _with_published(values, own):
             return default[field.name]
         return values[field.name] if field.metadata["group"] == "data" else field.default
 
-    return {field.name: value(field) for field in dataclasses.fields(Config)}
+    return {field.name: value(field) for field in flag_fields(Config)}
 
 
 def _find_flagfile(name):

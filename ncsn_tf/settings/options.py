@@ -39,6 +39,7 @@ def option(
     path: bool = False,
     given_below: float | None = None,
     pattern: tuple[str, str] | None = None,
+    flag: bool = True,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -55,6 +56,8 @@ def option(
             `parse_options` puts a home in place of its `~`.
         given_below: a bound that is exclusive too, on what a user gives now: see `check_given`.
         pattern: (regular expression, words for it) that all of a text must match.
+        flag: False for a field that is stored with the others, but is no flag: its value is found
+            when a run starts, and has rules of its own.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -65,14 +68,28 @@ def option(
     """
     metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
     metadata |= {"least": least, "above": above, "below": below, "path": path}
-    metadata |= {"given_below": given_below, "pattern": pattern}
+    metadata |= {"given_below": given_below, "pattern": pattern, "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def flag_fields(dataclass_type: type) -> tuple[dataclasses.Field, ...]:
+    """The fields made with `option` that are flags.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Options:
+        ...     count: int = option(3, "how many", group="images")
+        ...     found: str = option("", "what there was", group="images", flag=False)
+        >>> [field.name for field in flag_fields(Options)]
+        ['count']
+    """
+    return tuple(field for field in dataclasses.fields(dataclass_type) if field.metadata["flag"])
+
+
 def option_types(dataclass_type: type) -> dict[str, type]:
-    """{field name: int, float, bool, Switch, str or ImageSize}; `int | None` counts as int."""
+    """{flag's name: int, float, bool, Switch, str or ImageSize}; `int | None` counts as int."""
     hints = typing.get_type_hints(dataclass_type)
-    return {field.name: _kind(hints[field.name]) for field in dataclasses.fields(dataclass_type)}
+    return {field.name: _kind(hints[field.name]) for field in flag_fields(dataclass_type)}
 
 
 def _kind(hint):
@@ -98,6 +115,8 @@ def show_value(value: Any) -> str:
         >>> show_value(True), show_value(0.01)
         ('true', '0.01')
     """
+    if isinstance(value, tuple) and all(isinstance(part, str) for part in value):
+        return ", ".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -121,7 +140,7 @@ def check_values(dataclass_type: type, values: dict[str, Any], here: bool = True
         here: see `files.broken_path`.
     """
     kinds = option_types(dataclass_type)
-    for field in dataclasses.fields(dataclass_type):
+    for field in flag_fields(dataclass_type):
         value = values[field.name]
         if value is None and field.default is None:
             continue

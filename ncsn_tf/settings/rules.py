@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ncsn_tf.backend.choices import DEPTHS, LARGEST_EXACT
 from ncsn_tf.backend.sizes import as_setting, sides
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.averages import check_kept
 from ncsn_tf.settings.options import show
 from ncsn_tf.settings.third_rules import (
     check_equation,
@@ -107,6 +108,23 @@ def _check_objective(config: Config) -> None:
         )
 
 
+def _check_classes(config: Config) -> None:
+    """Classes have names of their own, and are there for such as know classes."""
+    names = config.class_names
+    if not isinstance(names, tuple) or not all(type(name) is str and name for name in names):
+        raise ConfigError(f"class_names must be a tuple of names, not {names!r}")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"class_names must differ from each other, and {twice!r} is there twice")
+    if config.class_conditional:
+        return
+    if names:
+        raise ConfigError("class_names are for --class_conditional=true only")
+    if config.label_dropout != type(config).__dataclass_fields__["label_dropout"].default:
+        dropout = show("label_dropout", config.label_dropout)
+        raise ConfigError(f"{dropout} is for --class_conditional=true only")
+
+
 # Each raises a ConfigError where it is broken, in this order.
 RULES = (
     lambda config: check_dataset(config.dataset),
@@ -118,4 +136,6 @@ RULES = (
     _check_levels,
     _check_steps,
     _check_objective,
+    _check_classes,
+    lambda config: check_kept(config.ema_power, config.ema_every),
 )

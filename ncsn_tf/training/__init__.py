@@ -9,11 +9,14 @@
     dequantization, dropout  noise of training, of the run's own stream
     optimizers        Adam as the reference uses it; those of Keras and Addons by name
     state             the variables of a run; its weights as one vector
+    power_average     averages by powers of time, and how others are fitted by them
     step              the compiled step
     checkpoint_files  which checkpoints a run has, how one is written and removed
     checkpoint_reading  which of them can be read: the newest that is intact
     best_files        the best checkpoint and its figure, apart from the last ones
     checkpoints       which checkpoint of a run is opened, and the network in it
+    average_files     snapshots of averages by powers of time
+    averages          networks whose weights are an average of any length
     run_lock          one process at a time writes the checkpoints of a run
     resume            a run's checkpoints as it trains
     hooks             what happens every so many steps: test loss, sample grid

@@ -1,7 +1,7 @@
 """Training on images that are arrays: `ncsn train` for a notebook."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -22,7 +22,10 @@ def train(
     images: np.ndarray,
     workdir: str | os.PathLike,
     *,
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] = (),
     test_images: np.ndarray | None = None,
+    test_labels: np.ndarray | None = None,
     measure: Callable[[keras.Model, Config], float] | None = None,
     **settings: object,
 ) -> Run:
@@ -33,7 +36,12 @@ def train(
             uint8, or float in [0, 1]. H and W are even, or what `--depth` needs.
         workdir: where the run is kept: checkpoints, curves, grids of samples. The same call again
             resumes it.
+        labels: the class of each image, [N]: whole numbers from 0, or names. With them the network
+            learns the classes (`class_conditional`).
+        class_names: the names of the classes, by number; empty where the labels have none, or are
+            the names.
         test_images: images for the test loss, of the same size; None leaves it out.
+        test_labels: the classes of the test images; without, their loss is that of no label.
         measure: with `metric_every=N`, called every N steps with the network, its averaged weights
             in it where there are any, and the settings; it returns a number, of which the lower is
             the better. `open_run(workdir, checkpoint="best")` is then the best checkpoint.
@@ -56,8 +64,14 @@ def train(
         >>> run.step, run.config.image_shape
         (3, (8, 8, 1))
     """
-    source = from_arrays(images)
-    test_source = None if test_images is None else from_arrays(test_images, name="test images")
+    source = from_arrays(images, labels, classes=class_names)
+    test_source = None
+    if test_images is not None:
+        test_source = from_arrays(test_images, test_labels, "test images", source.classes)
+    if labels is not None and not settings.setdefault("class_conditional", True):
+        raise ConfigError("labels= is for class_conditional=True")
+    if (test_labels is not None and test_images is None) or (len(class_names) and labels is None):
+        raise ConfigError("test_labels= needs test_images=, and class_names= needs labels=")
     check_given(Config, settings)
     *size, channels = source.image_shape
     try:

@@ -45,6 +45,7 @@ class Run(NamedTuple):
         run_dir: the run's folder.
         path: the checkpoint.
         network, config, step, is_average: those of `LoadedNetwork`.
+        length: relative length of the average that `training.averages` has made; None of others.
     """
 
     run_dir: Path
@@ -53,10 +54,20 @@ class Run(NamedTuple):
     config: Config
     step: int
     is_average: bool
+    length: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What the weights are, as figures and exports record it."""
+        if self.length is not None:
+            return f"average of length {self.length:g}"
+        return "average" if self.is_average else "raw"
 
     @property
     def weights(self) -> str:
         """What the weights are, in words."""
+        if self.length is not None:
+            return self.kind
         return "averaged weights" if self.is_average else "weights"
 
     @property

@@ -82,6 +82,12 @@ class Ending:
                 self._checkpoints.save()
             self._saved_step = step
 
+    def save_averages(self, step: int) -> None:
+        """Write a snapshot of the averages of `--ema_power` at this step, on the chief."""
+        with self._lock:
+            if self._workers.is_chief:
+                self._checkpoints.save_averages()
+
     def save_best(self, figure: Measured) -> None:
         """Write the step at hand as the best checkpoint, on the chief."""
         with self._lock:

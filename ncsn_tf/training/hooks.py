@@ -12,10 +12,13 @@ from ncsn_tf.backend.tiles import in_tiles, training_tile
 from ncsn_tf.data import images
 from ncsn_tf.data.batches import Source, evaluation_batches
 from ncsn_tf.errors import UserError
+from ncsn_tf.settings.averages import interval_of
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import each_class
 from ncsn_tf.settings.third_rules import is_third
 from ncsn_tf.training.objective import objective_of
 from ncsn_tf.training.reporter import Reporter, format_time, show_loss
+from ncsn_tf.training.run_labels import labelled, labelling
 from ncsn_tf.training.run_sampler import sampler_of
 from ncsn_tf.training.state import TrainingState
 
@@ -57,6 +60,7 @@ def make_hooks(
     read_test: Callable[[], Source] | None,
     is_chief: bool = True,
     keep_best: Callable[[int], None] | None = None,
+    save_averages: Callable[[int], None] | None = None,
 ) -> list[Every]:
     """In order of execution: the checkpoint is early, so that no picture can lose a step.
 
@@ -66,6 +70,7 @@ def make_hooks(
         read_test: returns the test images, once a test loss is due; None: there are none.
         is_chief: whether this worker writes; others do nothing at the same steps.
         keep_best: measures the network, and keeps the best checkpoint; None: that is not asked for.
+        save_averages: writes a snapshot of the averages of `--ema_power`, which all workers call.
     """
     # Of a session with fewer steps than that, one finite step is wanted.
     most_bad_steps = min(config.max_bad_steps, config.num_steps - int(state.step.numpy()))
@@ -78,15 +83,24 @@ def make_hooks(
         save_step(step)
         reporter.restart_clock(step)
 
+    def snapshot(step):
+        save_averages(step)
+        reporter.restart_clock(step)
+
+    saving = [Every(config.checkpoint_every, save)]
+    if config.ema_power:
+        every = interval_of(config.ema_every, config.num_steps, config.checkpoint_every)
+        # Before the checkpoint: a run that goes on from it has the snapshot of its step.
+        saving.insert(0, Every(every, snapshot))
     if not is_chief:
         return [
             Every(config.log_every, lambda _: _stop_if_diverged(state, config, most_bad_steps)),
-            Every(config.checkpoint_every, save),
+            *saving,
             Every(config.eval_every if read_test is not None else 0, _nothing),
             Every(config.sample_every, _nothing),
             Every(config.metric_every, _nothing),
         ]
-    hooks = [Every(config.log_every, report), Every(config.checkpoint_every, save)]
+    hooks = [Every(config.log_every, report), *saving]
     if read_test is not None:
         evaluate = Evaluate(state, config, reporter, read_test)
         hooks.append(Every(config.eval_every, evaluate, is_long=True))
@@ -148,7 +162,8 @@ class Evaluate:
 class TestLoss:
     """The run's objective on test images, with the same noise every time.
 
-    The noise is addressed by the complement of the run's seed: training never draws it.
+    The noise is addressed by the complement of the run's seed: training never draws it. A
+    class-conditional network is told the labels of the images where they have any.
 
     Args:
         network: the score network.
@@ -162,9 +177,14 @@ class TestLoss:
         self.network = network
         self.config = config
         self.objective = objective_of(config)
+        source = labelled(source, config)
+        self.has_labels = source.labels is not None
         self.batches = list(
             evaluation_batches(
-                source, batch_size=config.batch_size, num_batches=config.eval_batches
+                source,
+                batch_size=config.batch_size,
+                num_batches=config.eval_batches,
+                with_labels=self.has_labels,
             ).as_numpy_iterator()
         )
         self._mean_loss = tf.function(self._batch_loss, autograph=False)
@@ -177,40 +197,53 @@ class TestLoss:
         """
         values = []
         for index, batch in enumerate(self.batches):
-            loss = self._mean_loss(tf.constant(batch), tf.constant(index, tf.int64))
+            batch = batch if self.has_labels else (batch,)
+            loss = self._mean_loss(*map(tf.constant, (np.int64(index), *batch)))
             values.append(loss.numpy())  # waits for it
             signals.check()
         return float(np.mean(values))
 
-    def _batch_loss(self, batch, index):
-        config, size = self.config, batch.shape[0]
+    def _batch_loss(self, index, images, labels=None):
+        config, size = self.config, images.shape[0]
 
-        def losses(images, positions):
+        def losses(images, positions, labels=None):
             seeds = tf.fill(tf.shape(positions), tf.constant(~config.seed, tf.int64))
-            return self.objective.per_example(self.network, images, seeds, (positions, index))[0]
+            network = labelling(self.network, labels)
+            return self.objective.per_example(network, images, seeds, (positions, index))[0]
 
         on_cpu = not tf.config.list_logical_devices("GPU")
         jit_compile = config.settled().jit_compile
         tile = training_tile(size, config.features, on_cpu, config.training_tile, jit_compile)
-        return tf.reduce_mean(in_tiles(losses, tile, batch, tf.range(size)))
+        parts = (images, tf.range(size)) if labels is None else (images, tf.range(size), labels)
+        return tf.reduce_mean(in_tiles(losses, tile, *parts))
 
 
 class DrawGrid:
-    """Draws a grid of samples of the evaluation network: the same seeds each time, one PNG."""
+    """Draws a grid of samples of the evaluation network: the same seeds each time, one PNG.
+
+    Of a network that knows classes it has a row for each.
+    """
 
     def __init__(self, state: TrainingState, config: Config, reporter: Reporter):
         self.state, self.reporter = state, reporter
         self.sampler = sampler_of(state.evaluation_network, config)
         self.folder = config.run_dir / "samples"
         self.seeds = np.arange(config.num_sample_images)
+        self.labels = each_class(config.class_names)
 
     def __call__(self, step: int) -> None:
         started = time.perf_counter()
         self.state.refresh_average()
-        samples = images.to_uint8(self.sampler.draw(self.seeds))
+        classes = {} if self.labels is None else self.labels.rows(self.seeds)
+        samples = images.to_uint8(self.sampler.draw(self.seeds, **classes))
+        if self.labels is None:
+            grid = images.grid(samples)
+        else:
+            rows = [samples[places] for places in self.labels.groups(self.seeds)]
+            grid = images.rows_grid(rows)
         name = f"step-{step:07d}.png"
-        images.save_grid(self.folder / name, samples)
-        self.reporter.write_picture(step, "samples", images.grid(samples))
+        images.save_picture(self.folder / name, grid)
+        self.reporter.write_picture(step, "samples", grid)
         took = format_time(time.perf_counter() - started)
         self.reporter.say(f"samples/{name} drawn in {took}")
         self.reporter.restart_clock(step)

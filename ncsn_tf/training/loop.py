@@ -16,7 +16,7 @@ from ncsn_tf.data.batches import Source, training_batches
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
-from ncsn_tf.training import best_files
+from ncsn_tf.training import average_files, best_files
 from ncsn_tf.training.arithmetic import decide
 from ncsn_tf.training.best import KeepBest, Metric
 from ncsn_tf.training.checkpoint_files import remove_remains
@@ -26,6 +26,7 @@ from ncsn_tf.training.reporter import FOLDER as CURVES
 from ncsn_tf.training.reporter import Reporter, Unheard, open_writer
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_data import check_same_data, run_source
+from ncsn_tf.training.run_labels import labelled, with_classes
 from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.state import TrainingState
 from ncsn_tf.training.step import TrainingStep
@@ -80,7 +81,12 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
     """`train`, while no other process does, but for the workers of the strategy."""
     read, read_test = readers
     arithmetic = decide(config, strategy, workers)
-    config = arithmetic.config
+    config, source = arithmetic.config, None
+    if config.class_conditional:  # the data decide how large the network's tables are
+        source = workers.by_all(read)
+        check_same_data(source, workers)
+        config = workers.by_all(functools.partial(with_classes, config, source))
+        source = labelled(source, config)
 
     # The variables, and the checkpoint that may already hold their values.
     state = TrainingState(config, strategy)
@@ -101,12 +107,15 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
         say("Nothing left to train; --num_steps sets a later end")
         return state
     workers.by_chief(lambda: config.save(config.run_dir / "config.json"))
+    if config.ema_power:
+        workers.by_chief(lambda: average_files.remove_after(config.run_dir, first_step))
     if config.metric_every:
         workers.by_chief(metric.open)
 
     # The batches of every step from here on.
-    source = workers.by_all(read)
-    check_same_data(source, workers)
+    if source is None:
+        source = workers.by_all(read)
+        check_same_data(source, workers)
     batches = iter(
         workers.distribute(
             functools.partial(
@@ -116,6 +125,7 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
                 seed=config.seed,
                 start_step=first_step,
                 random_flip=config.random_flip,
+                with_labels=config.class_conditional,
             )
         )
     )
@@ -134,7 +144,10 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
     keep_best = None
     if config.metric_every and workers.is_chief:
         keep_best = KeepBest(state, config, reporter, metric, ending.save_best)
-    hooks = make_hooks(state, config, reporter, ending.save, read_test, workers.is_chief, keep_best)
+    hooks = make_hooks(
+        *(state, config, reporter, ending.save, read_test, workers.is_chief, keep_best),
+        save_averages=ending.save_averages,
+    )
 
     pace = Pace(seconds=2.0)
     many = config.steps_per_execution > 1  # in a call, which takes its batches itself

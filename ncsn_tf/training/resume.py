@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config, differences
-from ncsn_tf.training import best_files, checkpoint_files, checkpoint_reading
+from ncsn_tf.training import average_files, best_files, checkpoint_files, checkpoint_reading
 from ncsn_tf.training.checkpoint_reading import readable
 from ncsn_tf.training.checkpoints import saved_config
 from ncsn_tf.training.state import TrainingState
@@ -39,6 +39,8 @@ class RunCheckpoints:
         }
         if state.average is not None:
             parts["average"] = state.evaluation_network
+        for number, average in enumerate(state.power_averages.values()):
+            parts[f"power_average_{number}"] = average.vector
         self.checkpoint = tf.train.Checkpoint(**parts)
 
     def restore(self) -> bool:
@@ -100,6 +102,11 @@ class RunCheckpoints:
         return checkpoint_files.write(
             self.checkpoint, self.config.run_dir, step, self.config.keep_checkpoints
         )
+
+    def save_averages(self) -> None:
+        """Write a snapshot of the averages of `--ema_power` at this step."""
+        self.check()
+        average_files.write(self.config.run_dir, self.state)
 
     def save_best(self, figure: best_files.Measured) -> str:
         """Write this step as the best checkpoint, of that figure. Returns its path."""

@@ -43,11 +43,12 @@ def check_same_data(source: Source, workers: Workers) -> None:
     """Raise a UserError, the same for all workers, unless all of them read the same data.
 
     Compared are the number of images, all labels, and the pixels of 1,024 images that are spread
-    evenly over the data.
+    evenly over the data, and the names of the classes.
     """
     if workers.count == 1:
         return
     labels = [] if source.labels is None else [source.labels.tobytes()]
+    labels += [name.encode(errors="surrogateescape") for name in source.classes]
     places = np.linspace(0, source.num_examples - 1, _COMPARED).astype(np.int64)
     pixels = source.images.pixels(source.images.standing_in(np.unique(places)))
     facts = {

@@ -16,7 +16,6 @@ __all__ = [
     "flow_route",
     "is_third",
     "ladder_of",
-    "route_of_run",
     "score_on_ladder",
 ]
 
@@ -40,21 +39,17 @@ def equation_of(config: Config) -> SDE | None:
     return kind(config.beta_min, config.beta_max, config.num_levels)
 
 
-def route_of_run(config: Config) -> tf.Tensor | SdeRoute:
-    """The way from noise to images, for `make_chain`, of samplers that go by an equation.
+def flow_route(config: Config, epsilon: float) -> tf.Tensor | SdeRoute:
+    """The way from noise to images of a run's probability flow, for likelihoods.
+
+    Args:
+        config: the run's settings.
+        epsilon: the time of images, of an equation; see `flow_is_continuous`.
 
     Returns:
         the ladder, float32 [L], of the first two generations; the route of the equation, which
         calls the network itself, of the third.
     """
-    equation = equation_of(config)
-    if equation is None:
-        return ladder_of(config)
-    return SdeRoute(equation, continuous=config.continuous, centered=config.centered)
-
-
-def flow_route(config: Config, epsilon: float) -> tf.Tensor | SdeRoute:
-    """As `route_of_run`, for the probability flow from `epsilon` on; see `flow_is_continuous`."""
     equation = equation_of(config)
     if equation is None:
         return ladder_of(config)

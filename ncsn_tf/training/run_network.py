@@ -1,5 +1,6 @@
 """The network that a run's settings describe."""
 
+from ncsn_tf.errors import ConfigError
 from ncsn_tf.models.ddpm import DDPM
 from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.models.networks import NCSN, NCSNv2
@@ -15,6 +16,9 @@ def build_network(config: Config, recompute: bool = False) -> NCSN | NCSNv2 | NC
         config: the run's `Config`.
         recompute: whether to compute activations again for the gradient, which saves memory.
 
+    Raises:
+        ConfigError: a class-conditional run whose classes are not known: data decide them.
+
     Example:
         >>> config = Config(model="ncsnv2", image_size=8, channels=1, features=2, num_levels=3)
         >>> network = build_network(config)
@@ -22,7 +26,13 @@ def build_network(config: Config, recompute: bool = False) -> NCSN | NCSNv2 | NC
         ('NCSNv2', (8, 8, 1))
     """
     shape, features = config.image_shape, config.features
-    common = {"recompute": recompute, "dtype": config.settled().precision}
+    if config.class_conditional and not config.num_classes:
+        raise ConfigError("--class_conditional=true: the names of the classes are not known yet")
+    common = {
+        "recompute": recompute,
+        "num_classes": config.num_classes,
+        "dtype": config.settled().precision,
+    }
     if is_third(config):
         return _third(config, common)
     if config.model == "ncsnv2":

@@ -23,7 +23,7 @@ from ncsn_tf.training.run_equation import (
     score_on_ladder,
 )
 
-_FEW_STEPS = ("num_evaluations", "schedule", "rho")
+_FEW_STEPS = ("num_evaluations", "schedule", "rho", "first_level_steps")
 _FEW_STEPS += ("churn", "churn_min", "churn_max", "churn_noise")
 _NAMED = "|".join(("sampler", "num_steps_each", "predictor", *_FEW_STEPS))
 _AS_FLAG = re.compile(rf"\b((?:{_NAMED})=|probability_flow\b)")
@@ -60,8 +60,12 @@ def chain_score(network: Callable, config: Config) -> Callable:
     return score_fn_of(network, equation_of(config), continuous)
 
 
-def chain_of(config: Config) -> Chain:
+def chain_of(config: Config, most_evaluations: int = 0) -> Chain:
     """The chain that a run's settings describe; `chain_score` is what it draws with.
+
+    Args:
+        config: the run's settings.
+        most_evaluations: of solvers of few steps, see `FewSteps`.
 
     Raises:
         ConfigError: settings with which its sampler cannot work.
@@ -83,6 +87,7 @@ def chain_of(config: Config) -> Chain:
             atol=config.ode_atol or config.ode_tolerance,
             jumps=score_jumps(config),
             **{name: getattr(config, name) for name in _FEW_STEPS},
+            most_evaluations=most_evaluations,
         )
     except ValueError as error:
         # The library names its arguments; of a run they are flags.

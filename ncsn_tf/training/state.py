@@ -6,8 +6,10 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf.backend.compat import build_optimizer, raw_variable, raw_variables
+from ncsn_tf.settings.averages import lengths_of
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.optimizers import make_optimizer
+from ncsn_tf.training.power_average import gamma_of
 from ncsn_tf.training.run_network import build_network
 
 
@@ -25,6 +27,8 @@ class TrainingState:
         optimized: the variables that the optimizer works on.
         evaluation_network: what test loss, samples and export use: the network whose weights are
             the exponential moving average (after `refresh_average`), or `network` without one.
+        power_averages: {relative length: the average of that length as one vector}, of
+            `--ema_power`; see `power_average`.
         step: int64, training steps done, skipped ones included.
         bad_steps: int64, skipped steps since the last good one.
         worst_bad_steps: int64, the longest such row since the run was started or resumed.
@@ -52,22 +56,34 @@ class TrainingState:
                     *(network.non_trainable_variables for network in fixed), strict=True
                 ):
                     copy.assign(own)
+            self.power_averages = {
+                length: FlatWeights(self.network)
+                for length in lengths_of("ema_power", config.ema_power)
+            }
         self.step = tf.Variable(0, dtype=tf.int64, name="step")
         self.bad_steps = tf.Variable(0, dtype=tf.int64, name="bad_steps")
         self.worst_bad_steps = tf.Variable(0, dtype=tf.int64, name="worst_bad_steps")
         self.skipped_steps = tf.Variable(0, dtype=tf.int64, name="skipped_steps")
         self.weights.copy_from(self.network)
+        for average in self.power_averages.values():
+            average.copy_from(self.network)
         if self.average is not None:
             self.average.copy_from(self.network)
             self._refresh = tf.function(
                 lambda: self.average.copy_to(self.evaluation_network), autograph=False
             )
-            self.refresh_average()
+            # Not yet by the graph, which takes a second to trace: the first step waits for this.
+            self.average.copy_to(self.evaluation_network)
 
     def refresh_average(self) -> None:
         """Give the evaluation network the current average of the weights."""
         if self.average is not None:
             self._refresh()
+
+    def average_by_power(self, updates: tf.Tensor) -> None:
+        """Move the averages of `power_averages` towards the weights of an update, the n-th."""
+        for length, average in self.power_averages.items():
+            average.move_towards(self.weights, power_fraction(gamma_of(length), updates))
 
     def flatten(self) -> None:
         """Give the flat copies the networks' weights, after those were restored."""
@@ -147,6 +163,22 @@ def average_decay(decay: float, updates: tf.Tensor) -> tf.Tensor:
     """
     count = tf.cast(updates, tf.float32)
     return tf.minimum(decay, (1.0 + count) / (10.0 + count))
+
+
+def power_fraction(gamma: float, updates: tf.Tensor) -> tf.Tensor:
+    """Share of the weights in an average by a power of time at its n-th update, see `decay` there.
+
+    Args:
+        gamma: the power.
+        updates: n, from 1.
+
+    Example:
+        >>> [float(power_fraction(1.0, tf.constant(n))) for n in (1, 2)]
+        [1.0, 0.75]
+    """
+    # In float32, 1 - 1/n would have lost most digits of 1/n where n is a million.
+    count = tf.cast(updates, tf.float64)
+    return tf.cast(-tf.math.expm1((gamma + 1.0) * tf.math.log1p(-1.0 / count)), tf.float32)
 
 
 def split(vector: tf.Tensor, like: Sequence[tf.Tensor]) -> list[tf.Tensor]:

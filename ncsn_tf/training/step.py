@@ -11,6 +11,7 @@ from ncsn_tf.settings.config import Config
 from ncsn_tf.training.dropout import dropout_noise
 from ncsn_tf.training.objective import objective_of
 from ncsn_tf.training.optimizers import clip_share, warmed_up
+from ncsn_tf.training.run_labels import dropped, labelling
 from ncsn_tf.training.state import TrainingState, average_decay, copies, split
 
 
@@ -49,11 +50,12 @@ class TrainingStep:
 
         tf.while_loop(lambda index: index < count, step, (0,), parallel_iterations=1)
 
-    def _run(self, images):
+    def _run(self, batch):
+        images, *labels = batch if self.config.num_classes else (batch,)
         step = self.state.step.read_value()
         gradient, loss, level_losses, level_counts = (
             self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None)
-            for value in self.strategy.run(self._replica_gradients, args=(images, step))
+            for value in self.strategy.run(self._replica_gradients, args=(images, step, *labels))
         )
         norm = tf.sqrt(2.0 * tf.nn.l2_loss(gradient))
         good = tf.math.is_finite(loss) & tf.math.is_finite(norm)
@@ -62,12 +64,12 @@ class TrainingStep:
         self._count(good)
         self.totals.add(good, loss, norm, level_losses, level_counts)
 
-    def _replica_gradients(self, images, step):
+    def _replica_gradients(self, images, step, labels=None):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         size = images.shape[0]
-        return self.gradients(images, replica * size + tf.range(size), step)
+        return self.gradients(images, replica * size + tf.range(size), step, labels)
 
-    def _gradients(self, images, positions, step):
+    def _gradients(self, images, positions, step, labels=None):
         """`_tile_gradients` of a replica's share of the batch, summed over its tiles.
 
         Tiles are computed side by side on a CPU's cores, which keeps them busier than many cores at
@@ -82,12 +84,14 @@ class TrainingStep:
             self.jit_compile,
         )
         if tile == size:
-            return self._tile_gradients(images, positions, step)
+            return self._tile_gradients(images, positions, step, labels)
         images = tf.reshape(images, [-1, tile, *self.config.image_shape])
         positions = tf.reshape(positions, [-1, tile])
+        tiles = None if labels is None else tf.reshape(labels, [-1, tile])
 
         def add(index, *sums):
-            parts = self._tile_gradients(images[index], positions[index], step)
+            labels = None if tiles is None else tiles[index]
+            parts = self._tile_gradients(images[index], positions[index], step, labels)
             return index + 1, *(total + part for total, part in zip(sums, parts, strict=True))
 
         by_level = tf.zeros([self.config.num_levels])
@@ -100,13 +104,16 @@ class TrainingStep:
         )
         return tuple(sums)
 
-    def _tile_gradients(self, images, positions, step):
+    def _tile_gradients(self, images, positions, step, labels):
         """Gradient [P] and these examples' share of the mean loss; losses by noise level."""
         config = self.config
         seeds = tf.fill([images.shape[0]], tf.constant(config.seed, tf.int64))
+        if labels is not None:
+            labels = dropped(labels, config, seeds, (positions, step))
         with tf.GradientTape() as tape:
             per_example, levels = self.objective.per_example(
-                self._network(seeds, positions, step), images, seeds, (positions, step)
+                labelling(self._network(seeds, positions, step), labels),
+                *(images, seeds, (positions, step)),
             )
             loss = tf.reduce_sum(per_example) / config.batch_size
         gradients = tape.gradient(loss, raw_variables(self.state.network))
@@ -152,6 +159,7 @@ class TrainingStep:
             if config.average_ramp:
                 decay = average_decay(decay, updates + 1)
             state.average.move_towards(state.weights, 1.0 - decay)
+        state.average_by_power(updates + 1)
 
     def _count(self, good):
         state = self.state

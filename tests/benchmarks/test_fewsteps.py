@@ -1,9 +1,15 @@
 """The rows of the table of distance against evaluations."""
 
-import pytest
+import dataclasses
+from types import SimpleNamespace
 
-from benchmarks.fewsteps import BenchmarkOptions, drawn, rows_of
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.fewsteps import BenchmarkOptions, drawn, main, rows_of
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.evaluation.features.network import FeatureNetwork
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_sampler import chain_of
 
@@ -62,3 +68,26 @@ def test_images_are_drawn_and_divergence_is_told():
     pixels, count = drawn(lambda x, levels: 0.5 - x, config, [1, 2, 3])
     assert (pixels.shape, pixels.dtype, count) == ((3, 8, 8, 1), "uint8", 2)
     assert drawn(lambda x, levels: x * float("nan"), config, [1, 2, 3])[0] is None
+
+
+def test_the_table_with_features_and_a_picture(tmp_path, monkeypatch):
+    """Of a network that knows nothing, by features of which there are two."""
+    halves = lambda pixels: (pixels.mean((2, 3), dtype=np.float32)[:, ::4], None)  # noqa: E731
+    about = {"name": "Halves", "checksum": "0" * 16, "resize": "none", "channels": 0}
+    features = FeatureNetwork(halves, dimension=2, **about)
+    config = dataclasses.replace(CONFIG, cache_dir=str(tmp_path))
+    network = lambda x, levels: 0.5 - x  # noqa: E731
+    run = SimpleNamespace(config=config, network=network, origin="weights of step 1")
+    monkeypatch.setattr("ncsn_tf.training.checkpoints.open_run", lambda workdir: run)
+    monkeypatch.setattr("ncsn_tf.evaluation.features.open_features", lambda *_, **__: features)
+    monkeypatch.setattr("ncsn_tf.commands.start.start_tensorflow", lambda: None)
+    flags = ["--samplers=dpm_sde", "--evaluations=2,3", "--schedules=karras", "--num_samples=20"]
+    files = [f"--out={tmp_path}/table.md", f"--grid={tmp_path}/rows.png"]
+    main(["fewsteps.py", *flags, "--features=halves", *files])
+    _, _, head, _, train, first, second = (tmp_path / "table.md").read_text().splitlines()
+    assert head.endswith("| standard error | Frechet distance |")
+    distances = [float(line.split("|")[-2]) for line in (train, first, second)]
+    assert 0 < distances[0] < distances[1]
+    with Image.open(tmp_path / "rows.png") as picture:
+        width, height = picture.size
+    assert width / height == (16 * 9 - 1) / (2 * 9 - 1)

@@ -89,7 +89,7 @@ def kept(here):
 
 def test_on_a_cpu_auto_is_what_was_done_before_there_was_a_choice(ncsn, compiled, here):
     said, lines = train(ncsn, 1)
-    assert (said, len(lines)) == (", in float32", 1)
+    assert (said, len(lines)) == (", in float32", 2)  # the second one says what comes next
     assert kept(here) == ("float32", "auto")
     train(ncsn, 2, "--precision=float32", "--nojit_compile")
     automatic, chosen = compiled  # of the same settings, so that all numbers are the same

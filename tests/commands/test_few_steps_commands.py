@@ -62,6 +62,14 @@ def test_grids_samples_shards_and_exports_are_alike(ncsn, capsys):
     assert ncsn("export", "--workdir=run") == 0
     assert ncsn("sample", "--saved_model=run/export", "--num_samples=5", *flags[2:]) == 0
     np.testing.assert_array_equal(images("samples.npz"), drawn)
+    for source, out in (("--saved_model=run/export", "a.npz"), ("--workdir=run", "b.npz")):
+        assert ncsn("sample", source, "--num_evaluations=3", *flags[1:], f"--out={out}") == 0
+        assert "3 network evaluations an image" in capsys.readouterr().out
+    np.testing.assert_array_equal(images("a.npz"), images("b.npz"))
+    auto = ["--sampler=auto", "--num_steps_each=1", "--num_samples=1", "--out=auto.png"]
+    assert ncsn("sample", "--workdir=run", *auto) == 0
+    said = "sampler auto: ald (sigma_1 = 1, and 1.2 would hide where a chain of few steps starts)"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf.commands import sample
+from ncsn_tf.commands import evaluate, sample
+from ncsn_tf.commands.evaluate import EvaluateOptions
 from ncsn_tf.commands.export import ExportOptions
 from ncsn_tf.commands.sample import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
@@ -100,7 +101,7 @@ def test_an_export_goes_to_runs(tmp_path, monkeypatch, capsys):
     assert "Exported runs/mnist-ncsn/export/1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("options", [SampleOptions, ExportOptions])
+@pytest.mark.parametrize("options", [SampleOptions, ExportOptions, EvaluateOptions])
 @pytest.mark.parametrize(
     "flags, message",
     [
@@ -122,6 +123,44 @@ def test_no_other_origin(other):
     message = f"^--pretrained=mnist cannot be used with --{name}"
     with pytest.raises(ConfigError, match=message):
         SampleOptions(pretrained="mnist", **other).validate()
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ({"samples": "a.npz", "metrics": "kid"}, "cannot be used with --samples"),
+        ({"saved_model": "newest", "metrics": "kid"}, "cannot be used with --saved_model"),
+        ({"every_checkpoint": True}, "cannot be used with --every_checkpoint"),
+    ],
+)
+def test_what_is_measured_of_other_things(flags, message):
+    with pytest.raises(ConfigError, match=f"^--pretrained=mnist {message}$"):
+        EvaluateOptions(pretrained="mnist", **flags).validate()
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Runs `ncsn evaluate --pretrained=mnist-ncsn` without the measuring: what it would measure."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate, "start_for_sampling", lambda *_: tf.distribute.get_strategy())
+    asked = {}
+    quality = importlib.import_module("ncsn_tf.evaluation.quality.measure")
+    tuning = importlib.import_module("ncsn_tf.evaluation.tuning.run")
+    monkeypatch.setattr(quality, "evaluate_quality", lambda names, **given: asked.update(given))
+    monkeypatch.setattr(tuning, "sweep_chain", lambda run, *_, **__: asked.update(run._asdict()))
+
+    def run(*flags):
+        evaluate.main(["ncsn evaluate", "--pretrained=mnist-ncsn", *flags])
+        return asked
+
+    return run
+
+
+@pytest.mark.parametrize("what", ["--metrics", "--sweep=num_steps_each=1:2:2"])
+def test_what_is_measured_goes_to_runs(what, measured, capsys):
+    asked = measured(what)
+    assert asked["run_dir"] == Path("runs", "mnist-ncsn")
+    assert "zoo/mnist-ncsn, averaged weights of step" in capsys.readouterr().out
 
 
 def test_an_installation_without_them(tmp_path, monkeypatch):

@@ -90,7 +90,7 @@ def test_exports_take_settings_too(origin):
             "--colorize=a cannot be used with --saved_model: it needs a checkpoint",
         ),
         (
-            {"classifier": "a", "label": 1, "saved_model": "b"},
+            {"classifier": "a", "label": "1", "saved_model": "b"},
             "--classifier=a cannot be used with --saved_model: it needs a checkpoint",
         ),
     ],
@@ -197,6 +197,7 @@ class Completed:
 
     def __init__(self, num_pictures):
         self.inputs = np.zeros([num_pictures, 4, 4, 1], np.uint8) if num_pictures else None
+        self.labels = None
 
     def amount(self, num_images):
         return num_images
@@ -258,7 +259,7 @@ def test_flags_reach_the_checkpoint(opened, started):
     run(workdir="a", average=False, batch_size=3, sampler="cas", num_steps_each=2, movie="")
     run(inpaint="a.png", mask="left", resize=True, seed=4, denoise=True)
     run(interpolate="3,-8", num_samples=5, num_virtual_devices=2)
-    run(classifier="a.npz", label=3, classifier_scale=2.0)
+    run(classifier="a.npz", label="3", classifier_scale=2.0)
     plain, changed, inpainting, interpolation, one_class = asked
     settings = ("workdir", "average", "batch_size", "keep_frames")
     assert [plain[name] for name in settings] == ["", True, 64, False]

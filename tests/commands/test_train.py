@@ -148,10 +148,11 @@ def test_ctrl_c_saves_the_step_and_exits_0(interrupted):
 
 def test_the_same_command_resumes_and_exports(interrupted, finished):
     _, step, stdout, stderr = finished
-    resumed, exported = stdout
+    resumed, exported, last = stdout
     start = f"Resuming runs/digits at step {interrupted.step} of {step} on 1 device, CPU ("
     assert resumed.startswith(start)
     assert exported == "Exported runs/digits/export/1"
+    assert last == "next: ncsn sample --workdir=runs/digits"
     assert stderr[-1].startswith(f"step {step} of {step}  loss ")
 
 

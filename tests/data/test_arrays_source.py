@@ -197,7 +197,7 @@ def test_arrays_that_are_no_images(stored, message, npy, npz):
     (np.arange(41, dtype=np.uint64) + np.uint64(2**63), "one of them -9223372036854775808"),
     (np.eye(41, dtype=int), "[41, 41]: save labels.argmax(1) of such as have a 1 at their class"),
     (np.arange(41) * 1.0, "not float64 [41]: save numpy.unique(labels, return_inverse=True)[1]"),
-    (np.array(["cat"] * 41), "not <U3 [41]: save numpy.unique(labels, return_inverse=True)[1]"),
+    (np.array(["cat"] * 40), "not <U3 [40]: save numpy.unique(labels, return_inverse=True)[1]"),
     (np.array([{}] * 41), "labels of {} holds Python objects, which are not unpickled"),
 ])  # fmt: skip
 def test_labels_that_are_none(labels, message, npz):

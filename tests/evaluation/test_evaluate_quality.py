@@ -187,7 +187,7 @@ def test_pictures_of_other_programs_against_a_run(command, digits, run_dir):
 class Seeded:
     """An origin whose image of a seed is that digit; it counts what it draws, and can fail."""
 
-    unit, inputs = "image", None
+    unit, inputs, labels = "image", None, None
 
     def __init__(self, images, stop=None):
         self.pictures, self.stop, self.drawn = images, stop, []

@@ -252,6 +252,17 @@ def test_probe_error():
     assert sentence(record.summary(1)).startswith("3.0000 bits/dim over 1 images, 7 network")
 
 
+def test_another_place_holds_what_was_measured(run_dir, whole, tmp_path):
+    before = sorted(run_dir.rglob("*"))
+    place = tmp_path / "elsewhere"
+    choices = {**CHOICES, "num_images": 5, "batch_size": 5}
+    result = evaluate_run(run_dir, place=place, say=lambda line: None, **choices)
+    summary, *_ = whole
+    assert result["bits_per_dim"] == summary
+    assert (place / "evaluation" / "bits_per_dim.json").is_file()
+    assert sorted(run_dir.rglob("*")) == before
+
+
 def test_the_test_loss_is_that_of_training(run_dir, monkeypatch):
     losses, lines = [], []
 

@@ -19,14 +19,8 @@ from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.data.source import ArrayImages
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.evaluation import neighbors
-from ncsn_tf.evaluation.neighbors import (
-    Neighbors,
-    Search,
-    nearest,
-    neighbor_images,
-    network_features,
-    picture,
-)
+from ncsn_tf.evaluation.nearest import Neighbors, nearest
+from ncsn_tf.evaluation.neighbors import Search, neighbor_images, network_features, picture
 from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.training.run_network import build_network
 

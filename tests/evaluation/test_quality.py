@@ -273,7 +273,7 @@ def test_a_folder_of_pictures(tmp_path):
 class Grey:
     """An `Origin` of images in the grey of their seeds."""
 
-    unit, inputs, drawn = "image", None, 0
+    unit, inputs, labels, drawn = "image", None, None, 0
 
     def amount(self, num_images):
         return num_images

@@ -155,6 +155,13 @@ def test_charts_name_noise_levels():
     (chart,) = folder.charts(curves, Config(model="ddpmpp", num_levels=1000))
     assert chart["title"] == "Training loss by time" and chart["ramp"]
     assert [s["name"] for s in chart["series"]] == ["t = 0.50 to 1.00", "t = 0.00 to 0.50"]
+    curves = {"train/loss": ([1], [1.0])}
+    for config, over in (
+        (Config(), "noise levels"),
+        (Config(model="ddpmpp", num_levels=90), "times"),
+    ):
+        (loss,) = folder.charts(curves, config)
+        assert f"averaged over {over}" in loss["about"]
 
 
 def test_sample_grids_in_the_order_of_steps(tmp_path):

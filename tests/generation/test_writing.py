@@ -22,6 +22,7 @@ class Origin:
     def __init__(self, batch_size=64, inputs=None):
         self.batch_size = batch_size
         self.inputs = inputs
+        self.labels = None
         self.batches = []
         self.frames = []
 

@@ -176,10 +176,14 @@ def test_churn_follows_the_exact_recursion(kind):
 
 def test_churn_is_bounded_and_counts_the_denoising_step():
     doubled = Euler(SIGMAS, num_evaluations=4, churn=1e9)
-    np.testing.assert_allclose(doubled._raised, math.sqrt(2) * doubled.points[:-1], rtol=1e-12)
+    np.testing.assert_allclose(
+        doubled.tables["raised"][0], math.sqrt(2) * doubled.points[:-1], rtol=1e-12
+    )
     some = Euler(SIGMAS, True, num_evaluations=10, churn=1.0)
-    np.testing.assert_allclose(some._raised, 1.1 * some.points[:-1], rtol=1e-12)
-    assert not Heun(SIGMAS, churn=1.0, churn_min=5.0)._spread.any()  # above all of the levels
+    np.testing.assert_allclose(some.tables["raised"][0], 1.1 * some.points[:-1], rtol=1e-12)
+    assert (
+        not Heun(SIGMAS, churn=1.0, churn_min=5.0).tables["spread"].any()
+    )  # above all of the levels
 
 
 # --- relations ---
@@ -191,9 +195,8 @@ def test_ancestral_steps_are_those_of_the_predictor():
     predictor = PredictorCorrector(SIGMAS, predictor="ancestral", corrector="none")
     for k in range(len(LEVELS) - 1):
         update = predictor.route.prediction("ancestral", tf.constant([1]), tf.constant(k))
-        assert float(update.spread[0]) == pytest.approx(chain._spread[k], rel=1e-5)
-        push = chain._gain[k] * chain._now[k] ** 2
-        assert float(update.push[0]) == pytest.approx(push, rel=1e-5)
+        assert float(update.spread[0]) == pytest.approx(chain.tables["spread"][0, k], rel=1e-5)
+        assert float(update.push[0]) == pytest.approx(chain.tables["push"][0, k], rel=1e-5)
 
 
 def test_two_points_make_the_first_order_cases():
@@ -336,3 +339,63 @@ def test_the_function_draws_with_the_chain(name):
 def test_what_cannot_be(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         kind(**{"sigmas": SIGMAS, **settings})
+
+
+# --- Langevin steps at the first level, and numbers of evaluations by image ---
+
+
+@pytest.mark.parametrize("kind", [EulerAncestral, DPMSolver, DPMSolverSDE])
+def test_steps_at_the_first_level_are_those_of_langevin_dynamics(kind):
+    steps, score = 3, GaussianScore()
+    with_first = kind(SIGMAS, False, steps + 4, first_level_steps=steps)
+    assert with_first.num_evaluations(1) == steps + 4 == with_first.num_steps(1)
+    rows = Rows.fill([3, 4], 0.2 * SIGMAS[-1] ** 2, steps)
+    x = with_first.start(rows.seeds, SHAPE)
+    langevin = sampling.AnnealedLangevin(SIGMAS)
+    expected = with_first.images(x)
+    for index in range(steps):
+        x = with_first.step(score, x, rows, tf.constant(index))
+        size, level = 0.2 * SIGMAS[0] ** 2, tf.zeros([2], tf.int32)
+        noise = langevin.noise(rows, SHAPE, (index, 0))
+        expected = expected + size * score(expected, level) + math.sqrt(2 * size) * noise
+        np.testing.assert_allclose(with_first.images(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_they_forget_the_start():
+    kept = []
+    for steps in (0, 60):
+        chain = DPMSolverSDE([1.0, 0.1], False, 20 + steps, first_level_steps=steps)
+        far = 5.0 + chain.start(tf.range(500, dtype=tf.int64), (1,)).x
+        state = chain.start(tf.range(500, dtype=tf.int64), (1,))._replace(x=far)
+        rows = Rows.fill(range(500), 0.0, 1)
+        density = GaussianMixture([1.0], [[0.2]], 4.0)
+        state = chain.advance(density.score_fn([1.0, 0.1]), state, rows, 0, chain.num_steps(1))
+        kept.append(float(tf.reduce_mean(chain.images(state))) - 0.2)
+    # v / (v + sigma_1^2) = 0.8 of the error at the start; then 0.8 * 0.96^60 of it.
+    assert kept[0] == pytest.approx(0.8 * 5.3, abs=0.3)
+    assert kept[1] == pytest.approx(0.8 * 5.3 * 0.96**60, abs=0.3)
+
+
+@pytest.mark.parametrize("kind", [Euler, Heun, EulerAncestral, DPMSolver, DPMSolverSDE])
+def test_each_image_has_the_evaluations_that_it_asks_for(kind):
+    settings = {"jumps": True} | ({"churn": 2.0} if kind in (Euler, Heun) else {})
+    asked = [9, 1, 4, 100, 0]
+    chosen = kind(SIGMAS, True, 9, most_evaluations=12, **settings)
+    x = compiled(chosen)(Rows.fill(range(5), 0.0, asked)).numpy()
+    assert chosen.num_steps(tf.constant(asked)).numpy().tolist() == [
+        chosen.num_steps(count) for count in asked
+    ]
+    for row, count in enumerate([9, chosen.least, 4, 12]):
+        chain = kind(SIGMAS, True, count, **settings)
+        assert chain.num_evaluations(1) == chosen.num_evaluations(count)
+        alone = compiled(chain)(Rows.fill(range(5), 0.0, 1)).numpy()
+        np.testing.assert_array_equal(x[row], alone[row])
+
+
+def test_what_they_cannot_be():
+    with pytest.raises(ValueError, match="^num_evaluations=5 must be at least 7: first_level_s"):
+        DPMSolverSDE(SIGMAS, True, 5, first_level_steps=5)
+    with pytest.raises(ValueError, match="^first_level_steps=-1 must be at least 0$"):
+        DPMSolverSDE(SIGMAS, first_level_steps=-1)
+    with pytest.raises(ValueError, match="^most_evaluations=2 must be at least 3$"):
+        Heun(SIGMAS, True, most_evaluations=2)

@@ -7,7 +7,9 @@ import tensorflow as tf
 from ncsn_tf.sampling.chain import Rows, draw
 from ncsn_tf.sampling.conditional import InterpolatingLangevin, Mixture
 from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
+from ncsn_tf.sampling.heun import Heun
 from ncsn_tf.sampling.langevin import AnnealedLangevin
+from ncsn_tf.sampling.multistep import DPMSolverSDE
 from ncsn_tf.sampling.predictor_corrector import PredictorCorrector
 from ncsn_tf.sampling.probability_flow import ProbabilityFlow
 from ncsn_tf.schedule import geometric_sigmas
@@ -75,12 +77,26 @@ def test_each_image_is_of_its_class():
     assert np.abs(compiled(chain, mixture_score)(rows).numpy().mean(0) - MEANS[1]).max() > 0.5
 
 
+def test_few_steps_draw_each_class():
+    """From level to level, where the classifier is that of the density."""
+    rows = Rows.fill(tf.range(3000, dtype=tf.int64), 0.0, 1, OfClass(tf.range(3000) % 3))
+    chain = GuidedChain(DPMSolverSDE(SIGMAS, True, 4, "ladder", jumps=True))
+    x = compiled(chain, GUIDED)(rows).numpy()
+    nearest = np.square(x[:, None] - MEANS).sum(-1).argmin(1)
+    assert (nearest == np.arange(3000) % 3).mean() > 0.95
+    plain = compiled(chain.chain, mixture_score)(rows._replace(condition=())).numpy()
+    nearest = np.square(plain[:, None] - MEANS).sum(-1).argmin(1)
+    assert (nearest == np.arange(3000) % 3).mean() < 0.6
+
+
 @pytest.mark.parametrize(
     "chain",
     [
         AnnealedLangevin(SIGMAS, denoise=True),
         PredictorCorrector(SIGMAS, denoise=True),
         ProbabilityFlow(SIGMAS, denoise=True, rtol=1e-3, atol=1e-3),
+        DPMSolverSDE(SIGMAS, denoise=True, num_evaluations=6),
+        Heun(SIGMAS, denoise=True, num_evaluations=7, churn=2.0),
     ],
 )
 def test_a_guided_chain_is_the_chain_with_the_guided_score(chain):

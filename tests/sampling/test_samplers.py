@@ -111,7 +111,7 @@ def test_a_chain_has_the_settings_of_its_sampler_alone():
     }
     assert (made["ode"].rtol, made["ode"].atol, made["ode"].jumps) == (1e-2, 1e-3, True)
     assert made["dpm_sde"].count == 6 and made["heun"].count == 3
-    assert made["heun"]._spread.tolist().count(0.0) == 2  # churn below 0.5 alone
+    assert made["heun"].tables["spread"].ravel().tolist().count(0.0) == 2  # churn below 0.5 alone
     default = make_chain("ode", SIGMAS)
     assert (default.rtol, default.atol, default.jumps, default.denoise) == (
         1e-5,

@@ -218,8 +218,9 @@ def test_metadata_is_that_of_any_export(exported):
 
 def test_the_signatures_are_those_of_the_contract(signatures):
     sizes = contract.image_sizes(CONFIG.image_shape, factor=2)
-    assert set(signatures) == set(contract.SIGNATURES)
-    for name, signature in contract.SIGNATURES.items():
+    there = contract.SAMPLING | contract.CONDITIONAL
+    assert set(signatures) == set(there)
+    for name, signature in there.items():
         ((), specs) = signatures[name].structured_input_signature
         for found, expected in (
             (specs, signature.inputs),

@@ -22,10 +22,10 @@ def test_the_documentation_has_the_same_table():
     rows = re.findall(
         r"^\| `(\w+)`[^|]*\| (.*?) \| (.*?) \|$", (ROOT / "docs/serving.md").read_text(), re.M
     )
-    assert [name for name, *_ in rows] == list(SIGNATURES)
+    assert [name for name, *_ in rows] == list(contract.ALL)
     known = {"seed": "int64", "image": "uint8", "image_bytes": "string"}
     for name, *sides in rows:
-        signature = SIGNATURES[name]
+        signature = contract.ALL[name]
         for text, tensors in zip(sides, (signature.inputs, signature.outputs), strict=True):
             named = re.findall(r"`([a-z_]+)`:?(?: (u?int\d+|float32))?", text)
             found = {key: dtype or known.get(key, "") for key, dtype in named}
@@ -88,13 +88,25 @@ def test_a_request_with_settings():
         contract.inputs("sample", [1], step_lr=1e-50)
 
 
+def test_a_request_with_a_number_of_evaluations():
+    assert contract.signature_of(None, None, 7) == contract.FEW
+    arrays = contract.inputs(contract.FEW, [5, 6], num_evaluations=7)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "seed": [5, 6],
+        "num_evaluations": [7, 7],
+    }
+    with pytest.raises(ConfigError, match="^--step_lr=0.1 cannot be used with --num_evaluations=7"):
+        contract.signature_of(None, 0.1, 7)
+
+
 @pytest.mark.parametrize(
     "name",
     [name for name, signature in SIGNATURES.items() if "score" not in signature.outputs],
 )
 def test_outputs_are_made_by_the_table(name):
     samples = np.linspace(0, 1, 2 * 3 * 4 * 3, dtype=np.float32).reshape(2, 3, 4, 3)
-    outputs = image_outputs(name, samples, steps_per_level=np.array([1, 2], np.int32))
+    taken = np.array([1, 2], np.int32)
+    outputs = image_outputs(name, samples, steps_per_level=taken, num_evaluations=taken)
     assert list(outputs) == list(SIGNATURES[name].outputs)
     for key, tensor in SIGNATURES[name].outputs.items():
         sized = tensor.sized(contract.image_sizes((3, 4, 3)))

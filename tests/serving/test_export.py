@@ -19,12 +19,14 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, message_factory, text_format, wrappers_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
+from tqdm import tqdm
 from training_helpers import TinyNetwork
 
 from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.commands import sample as sample_command
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.sampling.samplers import SAMPLERS
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.serving import export
 from ncsn_tf.serving.export_origin import Export
@@ -386,6 +388,29 @@ def test_other_samplers_draw_the_images_of_the_checkpoint(chain, tmp_path, capsy
     printed = capsys.readouterr().out.splitlines()[1:]
     count = sampler.num_evaluations
     assert printed == ([] if count is None else [f"{count} network evaluations an image"])
+
+    if "num_evaluations" in SAMPLERS[config.sampler].settings:
+        few, asked = loaded["sample_evaluations"], np.array([0, 7, 5, 999, 4], np.int32)
+        answer = few(seed=SEEDS, num_evaluations=asked)
+        own = config.num_evaluations
+        assert answer["num_evaluations"].numpy().tolist() == [own, 7, 5, 100, 4]
+        np.testing.assert_array_equal(answer["image"][0], images[0])
+        short = sampler_of(network, change_chain(config, num_evaluations=5))
+        expected = np.round(short.draw(SEEDS) * 255)
+        np.testing.assert_array_equal(answer["image"][2], expected[2])
+        chosen = Export(folder, num_evaluations=5)
+        (_, pictures), *_ = chosen.images(np.asarray(SEEDS), tqdm(disable=True))
+        np.testing.assert_array_equal(pictures, expected)
+        assert "5 network evaluations an image" in capsys.readouterr().out
+        for wrong, message in ((101, "more than the 100 that"), (1, "must be at least [23], the")):
+            with pytest.raises(ConfigError, match=f"^--num_evaluations={wrong} .*{message}"):
+                Export(folder, num_evaluations=wrong)
+        capsys.readouterr()
+    else:
+        assert "sample_evaluations" not in loaded
+        with pytest.raises(ConfigError, match="--num_evaluations cannot be chosen of "):
+            Export(folder, num_evaluations=5)
+        capsys.readouterr()
 
     # The probability flow cannot be asked for a short chain.
     assert (folder / "assets.extra").exists() == (chain["sampler"] != "ode")

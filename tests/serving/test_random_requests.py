@@ -30,7 +30,7 @@ CONFIG = Config(
 MAX_STEPS_EACH = 3
 FACTOR = 2
 SIZES = contract.image_sizes(CONFIG.image_shape, FACTOR)
-NAMES = sorted(set(contract.SIGNATURES) - {"sample_class"})
+NAMES = sorted(set(contract.SAMPLING | contract.CONDITIONAL) - {"sample_class"})
 # Each is prepared by its first call, which takes seconds: the others are asked in the export alone.
 QUICK = ("sample", "score")
 

@@ -13,13 +13,14 @@ import pytest
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import help_text, parse_config, parse_options
-from ncsn_tf.settings.options import option
+from ncsn_tf.settings.options import flag_fields, option
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
 SECOND_GENERATION = [path for path in FLAGFILES if path.stem.endswith("_ncsnv2")]
 THIRD_GENERATION = [path for path in FLAGFILES if re.search("_(ncsnpp|ddpm|ddpmpp)_", path.stem)]
-EXPERIMENTS = [*SECOND_GENERATION, *THIRD_GENERATION, ROOT / "flags" / "cifar10_single_level.flags"]
+OTHERS = [ROOT / "flags" / f"{name}.flags" for name in ("cifar10_single_level", "digits_few_steps")]
+EXPERIMENTS = [*SECOND_GENERATION, *THIRD_GENERATION, *OTHERS]
 OF_DATASETS = [path for path in FLAGFILES if path not in EXPERIMENTS]
 
 
@@ -372,7 +373,7 @@ def test_help_mentions_every_field_on_one_line():
     lines = help_text("train.py", "Train a network.", Config).splitlines()
     assert lines[:3] == ["usage: train.py [--flag=value ...]", "", "Train a network."]
     assert max(map(len, lines)) <= 100
-    for field in dataclasses.fields(Config):
+    for field in flag_fields(Config):
         usages = (f"--{field.name}=", f"--[no]{field.name} ", f"--[no]{field.name}[=")
         assert sum(line.strip().startswith(usages) for line in lines) == 1
         assert sum(f"  {field.metadata['help']} [" in f"{line} [" for line in lines) == 1

@@ -158,6 +158,7 @@ def sample(files, **options):
             options.workdir,
             chain={"num_steps_each": options.num_steps_each},
             condition=options.condition(options.seed, options.count(), options.denoise),
+            **options.classes(),
         )
     ((_, images),) = origin.images(np.arange(options.num_samples), tqdm(disable=True))
     return images
@@ -166,7 +167,7 @@ def sample(files, **options):
 @pytest.mark.slow
 def test_sample_draws_what_the_classifier_takes_for_the_label(files, trained):
     options = {"classifier": str(files / "digits.npz"), "classifier_scale": 300.0}
-    images = sample(files, num_samples=4, label=3, num_steps_each=20, **options)
+    images = sample(files, num_samples=4, label="3", num_steps_each=20, **options)
     logits = trained[0](images / np.float32(255), tf.fill([4], 2)).numpy()
     plain = sample(files, num_samples=4, num_steps_each=20)
     before = trained[0](plain / np.float32(255), tf.fill([4], 2)).numpy()
@@ -212,18 +213,18 @@ def test_what_cannot_be_used(files, tmp_path):
 
     file = str(files / "digits.npz")
     assert "needs --label" in error_of(ConfigError, classifier=file)
-    assert "--label=3 needs --classifier" in error_of(ConfigError, label=3)
+    assert "--label=3 needs a network that was trained with" in error_of(ConfigError, label="3")
     assert "--classifier_scale=2.0 needs" in error_of(ConfigError, classifier_scale=2.0)
     assert "--label=10 must be below the classifier's 10" in error_of(
-        ConfigError, classifier=file, label=10
+        ConfigError, classifier=file, label="10"
     )
-    message = error_of(UserError, classifier=str(tmp_path / "no"), label=1)
+    message = error_of(UserError, classifier=str(tmp_path / "no"), label="1")
     assert message.endswith("no cannot be read: No such file or directory")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     (tmp_path / "text.npz").write_text("text")
     for name in ("other.npz", "text.npz"):
-        message = error_of(UserError, classifier=str(tmp_path / name), label=1)
+        message = error_of(UserError, classifier=str(tmp_path / name), label="1")
         assert message.endswith("is not a classifier: make one with ncsn classifier")
     save_classifier(tmp_path / "levels.npz", NoisyClassifier((8, 8, 1), 2, SIGMAS[:2], 10))
-    message = error_of(UserError, classifier=str(tmp_path / "levels.npz"), label=1)
+    message = error_of(UserError, classifier=str(tmp_path / "levels.npz"), label="1")
     assert "is for images or noise levels other than the run's" in message

@@ -41,7 +41,7 @@ def test_the_few_steps_of_a_run():
     config = Config(num_evaluations=9, schedule="geometric", churn=2.0, churn_noise=1.1)
     heun = chain_of(dataclasses.replace(config, sampler="heun"))
     assert (heun.num_steps(1), heun.num_evaluations(1)) == (4, 8)
-    assert heun._spread.all() and np.isin(heun.points, heun.sigmas).all()  # those of NCSN
+    assert heun.tables["spread"].all() and np.isin(heun.points, heun.sigmas).all()  # those of NCSN
     dpm = chain_of(dataclasses.replace(config, sampler="dpm_sde", model="ncsnv2", rho=3.0))
     np.testing.assert_allclose(dpm.points, np.geomspace(1.0, 0.01, 10), rtol=1e-6)
     settings = chain_settings(dataclasses.replace(config, sampler="heun"))
@@ -50,7 +50,7 @@ def test_the_few_steps_of_a_run():
 
 def test_the_settings_offer_every_sampler():
     (field,) = (field for field in dataclasses.fields(Config) if field.name == "sampler")
-    assert tuple(SAMPLERS) == field.metadata["choices"]
+    assert (*SAMPLERS, "auto") == field.metadata["choices"]
     assert likelihood.LARGEST_EXACT == rules.LARGEST_EXACT
 
 

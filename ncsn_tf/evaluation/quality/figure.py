@@ -14,7 +14,7 @@ class Figure:
 
     Attributes:
         name: by `names.figure_name`, such as "FD-Train-digits-1k".
-        metric: "fid", "kid", "is", "precision", "recall" or "copies".
+        metric: "fid", "kid", "is", "precision", "recall", "copies" or "test_loss".
         value: the figure; of several seed ranges their mean.
         spread: standard error of "kid", deviation over the splits of "is"; of several seed ranges
             the deviation over these. None where there is none.
@@ -25,7 +25,8 @@ class Figure:
         checksum: of the feature network.
         resize: what the feature network does to the size of images.
         sampler: settings of the chain, {name: value}; {} where they are not known.
-        weights: "average" or "raw"; None where that is not known.
+        weights: "average", "raw" or "average of length 0.1"; None where that is not known.
+        length: relative length of the average that the weights are; None of others.
         step: of the run's checkpoint; None for images from elsewhere.
         seeds: (first, number) of the samples; None where they are not known.
         source: the export or the file that the samples are of; None for a run's checkpoint.
@@ -53,6 +54,7 @@ class Figure:
     resize: str | None = None
     sampler: dict[str, Any] = dataclasses.field(default_factory=dict)
     weights: str | None = None
+    length: float | None = None
     step: int | None = None
     seeds: tuple[int, int] | None = None
     source: str | None = None

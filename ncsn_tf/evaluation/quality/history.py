@@ -102,11 +102,13 @@ def read(run_dir: str | os.PathLike) -> list[Figure]:
 def publish(run_dir: str | os.PathLike, figures: Sequence[Figure]) -> None:
     """`append`, and a point of TensorBoard's curve `quality/NAME` for each figure with a step.
 
+    Those of averages of several lengths have one step, and are no curve.
+
     Raises:
         UserError: the files cannot be written.
     """
     append(run_dir, figures)
-    curves = [figure for figure in figures if figure.step is not None]
+    curves = [figure for figure in figures if figure.step is not None and figure.length is None]
     if not curves:
         return
     writer = reporter.open_writer(Path(run_dir) / reporter.FOLDER)

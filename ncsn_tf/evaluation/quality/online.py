@@ -15,6 +15,7 @@ from ncsn_tf.evaluation.quality.names import figure_name
 from ncsn_tf.evaluation.quality.sets import FeatureSet, feature_set
 from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import each_class, labelled_settings
 from ncsn_tf.training.run_sampler import chain_settings, sampler_of
 
 
@@ -34,6 +35,8 @@ def draw_and_measure(
     sampler: Sampler | None = None,
 ) -> dict[str, Figure]:
     """Draw samples of a network and measure them; nothing is written.
+
+    Those of a network that knows classes are of all of them in turn.
 
     Args:
         network: score network, built inside the scope of the current distribution strategy.
@@ -58,8 +61,11 @@ def draw_and_measure(
     sampler = sampler or sampler_of(network, config)
     seeds = seed + np.arange(num_samples, dtype=np.int64)
 
+    labels = each_class(config.class_names)
+
     def draw_batch(batch, advance):
-        samples = sampler.draw(batch, lambda state: advance())
+        classes = {} if labels is None else labels.rows(batch)
+        samples = sampler.draw(batch, lambda state: advance(), **classes)
         if not np.isfinite(samples).all():
             raise DivergedError("the chains diverged: try a smaller --step_lr, another --sampler")
         return to_uint8(samples)
@@ -71,7 +77,10 @@ def draw_and_measure(
         )
     generated = feature_set(pixels, features, with_probabilities="is" in metrics)
     results = figures_of(reference, generated, metrics)
-    known = {"sampler": chain_settings(config), "seeds": (seed, num_samples)}
+    known = {
+        "sampler": labelled_settings(chain_settings(config), labels),
+        "seeds": (seed, num_samples),
+    }
     return as_figures(results, features, reference, known)
 
 

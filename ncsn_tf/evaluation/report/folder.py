@@ -17,6 +17,7 @@ from ncsn_tf.files import shipped
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import show_value
+from ncsn_tf.settings.third_rules import is_third
 from ncsn_tf.training.run_equation import ladder_of
 
 _FLAGS = shipped("flags")
@@ -122,15 +123,16 @@ def charts(curves: dict, config: Config) -> list[dict]:
 
     Args:
         curves: as from `scalars`.
-        config: the run's `Config`, for its noise levels.
+        config: the run's `Config`, for its noise levels, and whether it goes by an equation.
     """
     sigmas = ladder_of(config).numpy()
     levels = sorted((int(m[1]), tag) for tag in curves if (m := _LEVEL_TAG.fullmatch(tag)))
     times = sorted((m[1], m[2], tag) for tag in curves if (m := _TIME_TAG.fullmatch(tag)))
+    noises = "times of the equation" if is_third(config) else "noise levels"
     wanted = [
         (
             "Loss",
-            "the objective, averaged over noise levels; test images have the same noise each time",
+            f"the objective, averaged over {noises}; test images have the same noise each time",
             [("training", "train/loss"), ("test", "test/loss")],
         ),
         (

@@ -40,8 +40,9 @@ def quality_part(run_dir: str | os.PathLike) -> dict:
 
 
 def _is_over_steps(figure):
-    """Whether a figure is a point of a curve over training: those of a sweep are none."""
-    return figure.metric != "copies" and "sweep" not in figure.details
+    """Whether a figure is a point of a curve over training: of sweeps and lengths none is."""
+    is_tried = "sweep" in figure.details or figure.length is not None
+    return figure.metric != "copies" and not is_tried
 
 
 def charts(figures: Sequence[Figure]) -> list[dict]:

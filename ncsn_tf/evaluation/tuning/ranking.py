@@ -14,6 +14,7 @@ from ncsn_tf.evaluation.tuning.record import Trials, weights_digest
 from ncsn_tf.evaluation.tuning.table import best_of, table
 from ncsn_tf.files import check_place, hold
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.sampler_choice import tell_choice
 from ncsn_tf.training import best_files, checkpoint_files
 from ncsn_tf.training.checkpoints import named, open_run
 from ncsn_tf.training.run_lock import run_lock
@@ -61,6 +62,8 @@ def rank_checkpoints(
             warn(f"left out: {error}")
             continue
         config = change_chain(run.config, **chain)
+        if not found:
+            tell_choice(chain, config)
         settings = {**bench.about(), "chain": chain_settings(config), "average": run.is_average}
         trials = Trials(run_dir, "checkpoints", settings)
         name = f"{step}-{weights_digest(run)}"

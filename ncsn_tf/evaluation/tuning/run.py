@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -25,6 +26,7 @@ def tune(
     checkpoint: str | int = NEWEST,
     average: bool = True,
     keep_best: bool = False,
+    place: str | os.PathLike | None = None,
     chain: Mapping[str, object],
     data_dir: str = "",
     cache_dir: str = "",
@@ -40,6 +42,7 @@ def tune(
         checkpoint: which one is swept with, see `open_run`.
         average: take the averaged weights where the run has them.
         keep_best: see `rank_checkpoints`.
+        place: the folder in which a sweep is kept; None is the run's.
         chain: settings of the chain that replace the run's.
         data_dir, cache_dir: see `with_places`.
         **bench: the other arguments of `Bench`.
@@ -64,5 +67,9 @@ def tune(
         run = open_run(workdir, average, checkpoint)
     print(f"Evaluating {run.run_dir}, {run.origin}")
     return sweep_chain(
-        run, Sweep.parse(sweep), lambda: make_bench(run.config), strategy, chain=chain
+        run if place is None else run._replace(run_dir=Path(place)),
+        Sweep.parse(sweep),
+        lambda: make_bench(run.config),
+        strategy,
+        chain=chain,
     )

@@ -17,6 +17,7 @@ from ncsn_tf.sampling.samplers import SAMPLERS
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import show
+from ncsn_tf.settings.sampler_choice import tell_choice
 from ncsn_tf.settings.sweep import Sweep
 from ncsn_tf.training.checkpoints import Run
 from ncsn_tf.training.run_sampler import (
@@ -61,6 +62,7 @@ def sweep_chain(
         UserError: all chains diverged, or a place cannot be written.
     """
     configs = {str(value): _config(run.config, sweep, value, chain) for value in sweep.values}
+    tell_choice(chain, next(iter(configs.values())))
     bench = make_bench()
     others = chain_settings(next(iter(configs.values())))
     changed = {sweep.name, "evaluations"}

@@ -58,17 +58,17 @@ class LadderScore:
         self.centered = centered
         self.models = models_of(score_fn)
 
-    def __call__(self, x: tf.Tensor, levels: tf.Tensor) -> tf.Tensor:
-        """The score at each example's level, int32 [B]."""
-        return self.at_sigma(x, tf.gather(tf.constant(self.sigmas), levels))
+    def __call__(self, x: tf.Tensor, levels: tf.Tensor, *labels: tf.Tensor) -> tf.Tensor:
+        """The score at each example's level, int32 [B]; of its class, with labels int32 [B]."""
+        return self.at_sigma(x, tf.gather(tf.constant(self.sigmas), levels), *labels)
 
-    def at_sigma(self, x: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-        """The score of x [B, ...] at each example's sigma, float32 [B]."""
+    def at_sigma(self, x: tf.Tensor, sigma: tf.Tensor, *labels: tf.Tensor) -> tf.Tensor:
+        """The score of x [B, ...] at each example's sigma, float32 [B]; labels as above."""
         unit = 2.0 if self.centered else 1.0
         x, t = tf.convert_to_tensor(x), self.sde.time(unit * sigma)
         y = 2.0 * x - 1.0 if self.centered else x
         scale = self.sde.mean_scale(t)
         if scale is None:
-            return unit * self.score_fn(y, t)
+            return unit * self.score_fn(y, t, *labels)
         scale = column(scale, y)
-        return unit * scale * self.score_fn(scale * y, t)
+        return unit * scale * self.score_fn(scale * y, t, *labels)

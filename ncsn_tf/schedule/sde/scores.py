@@ -19,6 +19,8 @@ def score_fn_of(network: Callable, sde: SDE, continuous: bool) -> Callable:
 
     std_i is `sqrt_1m_alphas_cumprod`. Networks of VP say what noise is in x, those of VE the score.
 
+    What it is called with besides, the labels of classes, goes on to the network.
+
     Args:
         network: (x [B, ...], condition [B]) -> output of x's shape. The condition is sigma, the
             label or the time, as above; int32 where it is a label k, else float32.
@@ -39,8 +41,11 @@ def score_fn_of(network: Callable, sde: SDE, continuous: bool) -> Callable:
         float32 [19.5]
     """
 
-    def score(x, t):
-        return sde.network_score(network, tf.convert_to_tensor(x), t, continuous)
+    def score(x, t, *labels):
+        def of_labels(x, condition):
+            return network(x, condition, *labels)
+
+        return sde.network_score(of_labels, tf.convert_to_tensor(x), t, continuous)
 
     score.models = models_of(network)  # for `backend.compat.read_weights`
     return score

@@ -1,14 +1,14 @@
-"""The lines of Python in the README, run as they stand there but for their sizes."""
+"""The lines of Python in the pages, run as they stand there but for their sizes."""
 
+import ast
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soak
+from documented import PAGES, blocks
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+BLOCKS = blocks("docs/guides/library.md", "python")
 SMALLER = {
     r"features=\d\d+": "features=2",
     r"num_steps=\d+": "num_steps=3",
@@ -26,6 +26,26 @@ def run(block):
     names = {}
     exec(block, names)
     return names
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+def test_lines_of_python_can_be_read(page):
+    for block in blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.slow
+def test_the_readme_trains_and_samples(monkeypatch):
+    soak.use_tiny_network(monkeypatch.setattr)
+    (block,) = blocks("README.md", "python")
+    names = run(block.replace("num_steps=1000", "num_steps=1000, num_steps_each=1"))
+    assert names["run"].step == 3 and names["drawn"].shape == (16, 8, 8, 1)
+
+
+def test_figures_of_quality_are_functions(capsys):
+    (block,) = (one for one in blocks("docs/evaluation.md", "python") if "frechet" in one)
+    run(block)
+    assert len(capsys.readouterr().out.splitlines()) == 3
 
 
 @pytest.fixture(autouse=True)
