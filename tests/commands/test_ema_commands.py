@@ -1,15 +1,12 @@
 """Averages of any length by the commands: train --ema_power, and --ema of the others."""
 
-import importlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soak
-import tensorflow as tf
+from commands_in_process import tiny_commands
 
-from ncsn_tf.commands.console import COMMANDS, run_command
 from ncsn_tf.commands.evaluate import EvaluateOptions
 from ncsn_tf.commands.export import ExportOptions
 from ncsn_tf.commands.sample import SampleOptions
@@ -42,24 +39,9 @@ def halves(inception, config, data_dir, cache_dir):
 def ncsn(tmp_path_factory):
     """(command, its flags) -> exit code of `ncsn`, in a folder with a run of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        soak.use_tiny_network(patch.setattr)
         patch.setitem(NETWORKS, "halves", halves)
-        modules = {}
-        for name in ("train", "sample", "export", "evaluate"):
-            modules[name] = module = importlib.import_module(
-                f"ncsn_tf.commands.{COMMANDS[name][0]}"
-            )
-            for start in ("start_tensorflow", "start_for_training", "start_for_sampling"):
-                if hasattr(module, start):
-                    cpu = lambda *_, **__: tf.distribute.OneDeviceStrategy("/cpu:0")  # noqa: E731
-                    patch.setattr(module, start, cpu)
+        run = tiny_commands(patch, ("train", "sample", "export", "evaluate"))
         patch.chdir(tmp_path_factory.mktemp("ema"))
-
-        def run(command, *flags):
-            with pytest.raises(SystemExit) as end:
-                run_command(modules[command].main, [f"ncsn {command}", *flags])
-            return end.value.code or 0
-
         assert run("train", *TINY, *AVERAGES) == 0
         yield run
 

@@ -1,14 +1,10 @@
 """Solvers of few steps by the commands: sample grids of training, samples, shards, exports."""
 
-import importlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soak
-import tensorflow as tf
-
-from ncsn_tf.commands.console import COMMANDS, run_command
+from commands_in_process import tiny_commands
 
 TINY = ["--dataset=digits", "--workdir=run", "--features=2", "--num_levels=3", "--batch_size=4"]
 TINY += ["--num_steps=2", "--sample_every=2", "--num_sample_images=2", "--eval_every=0"]
@@ -21,23 +17,8 @@ pytestmark = pytest.mark.slow
 def ncsn(tmp_path_factory):
     """(command, its flags) -> exit code of `ncsn`, in a folder with a run of few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        soak.use_tiny_network(patch.setattr)
-        modules = {}
-        for name in ("train", "sample", "export"):
-            modules[name] = module = importlib.import_module(
-                f"ncsn_tf.commands.{COMMANDS[name][0]}"
-            )
-            for start in ("start_tensorflow", "start_for_training", "start_for_sampling"):
-                if hasattr(module, start):
-                    cpu = lambda *_, **__: tf.distribute.OneDeviceStrategy("/cpu:0")  # noqa: E731
-                    patch.setattr(module, start, cpu)
+        run = tiny_commands(patch, ("train", "sample", "export"))
         patch.chdir(tmp_path_factory.mktemp("few"))
-
-        def run(command, *flags):
-            with pytest.raises(SystemExit) as end:
-                run_command(modules[command].main, [f"ncsn {command}", *flags])
-            return end.value.code or 0
-
         assert run("train", *TINY, "--sampler=dpm_sde") == 0
         yield run
 
