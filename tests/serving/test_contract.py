@@ -90,6 +90,9 @@ def test_a_request_with_settings():
 
 def test_a_request_with_a_number_of_evaluations():
     assert contract.signature_of(None, None, 7) == contract.FEW
+    assert contract.signature_of(None, None, None, of_classes=True) == contract.OF_CLASSES
+    with pytest.raises(ConfigError, match="--num_evaluations=7 cannot be chosen with classes"):
+        contract.signature_of(None, None, 7, of_classes=True)
     arrays = contract.inputs(contract.FEW, [5, 6], num_evaluations=7)
     assert {name: array.tolist() for name, array in arrays.items()} == {
         "seed": [5, 6],
