@@ -6,6 +6,7 @@
 # make soak: train, sample, evaluate, export and serve in turns for MINUTES, and look for growth.
 # make reliability: inject faults into commands, and write the table of docs/reliability.md.
 # make test-addons: what depends on the packages, on those of TensorFlow Addons, in .venv-addons.
+# make test-app: the page of `ncsn app` in a browser, in .venv-app, which has Gradio.
 # make docs: the pages of docs/, with the library's docstrings, in build/site; warnings are errors.
 # make requirements: requirements*.txt from pyproject.toml.
 
@@ -31,7 +32,7 @@ TESTS_ADDONS := tests/test_addons.py tests/test_package_sets.py tests/backend/te
 # by their numbers of tests, long files of few tests would begin last, and leave a process alone.
 SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-color test test-slow soak reliability test-addons docs requirements format clean
+.PHONY: demo demo-color test test-slow soak reliability test-addons test-app docs requirements format clean
 
 demo: .venv/installed
 	$(BIN)/python train.py --flagfile=digits_few_steps --workdir=demo/run
@@ -118,6 +119,17 @@ format: .venv/installed
 	$(BIN_ADDONS)/python -m pip install --quiet --no-deps --ignore-requires-python --editable .
 	touch $@
 
+test-app: .venv-app/installed
+	.venv-app/bin/python -m pytest -m "slow or not slow" tests/commands/test_app.py tests/commands/test_app_page.py
+
+.venv-app/installed: requirements-app.txt requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11, 3.12 or 3.13"; exit 1; }
+	$(PYTHON) -m venv .venv-app
+	.venv-app/bin/python -m pip install --quiet --upgrade pip
+	.venv-app/bin/python -m pip install --quiet -r requirements-app.txt
+	.venv-app/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
 .venv-docs/installed: requirements-docs.txt
 	@test -n "$(PYTHON)" || { echo "error: needs Python 3.11, 3.12 or 3.13"; exit 1; }
 	$(PYTHON) -m venv .venv-docs
@@ -126,5 +138,5 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-gpu .venv-addons .venv-docs build demo demo-color \
+	rm -rf .venv .venv-gpu .venv-addons .venv-app .venv-docs build demo demo-color \
 		.pytest_cache .ruff_cache .import_linter_cache

@@ -14,6 +14,9 @@ if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+if importlib.util.find_spec("gradio") is None:  # has an environment of its own
+    collect_ignore = [f"ncsn_tf/commands/{name}.py" for name in ("app_page", "app_wishes")]
+
 import pytest
 import tensorflow as tf
 from _pytest import doctest
@@ -62,11 +65,17 @@ SLOW = {"ncsn_tf.training.arrays.train", "ncsn_tf.generation.arrays.sample"}
 LONGEST = tuple(
     str(Path("tests", *name.split("/")))
     for name in (
-        *("faults/test_numbers.py", "training/test_workers.py", "faults/test_fifty_kills.py"),
-        *("test_addons.py", "test_package_sets.py", "faults/test_soak.py", "test_package.py"),
-        *("benchmarks/test_benchmarks.py", "training/test_step.py", "test_before_packages.py"),
-        *("faults/test_full_disks.py", "evaluation/test_tuning.py", "test_scaling.py"),
-        *("serving/test_export.py", "training/test_loop.py", "models/test_ncsnpp.py"),
+        *("training/test_workers.py", "generation/test_third_generation_draws.py"),
+        *("faults/test_numbers.py", "faults/test_fifty_kills.py", "faults/test_soak.py"),
+        *("training/test_label_training.py", "training/test_step.py", "test_addons.py"),
+        *("benchmarks/test_benchmarks.py", "faults/test_full_disks.py", "test_package.py"),
+        *("test_package_sets.py", "commands/test_real_network.py", "test_notebook.py"),
+        *("test_before_packages.py", "docs/test_guides.py", "models/test_networks.py"),
+        *("training/test_objective.py", "training/test_loop.py", "test_losses.py"),
+        *("evaluation/test_tuning.py", "test_scaling.py", "test_likelihood.py"),
+        *("training/test_third_generation_training.py", "training/test_classifier.py"),
+        *("docs/test_docs_python.py", "sampling/test_conditional.py", "faults/test_kills.py"),
+        *("serving/test_export.py", "models/test_ncsnpp.py", "models/test_class_labels.py"),
     )
 )
 

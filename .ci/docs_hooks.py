@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # [text](target), and ![text](target); in code between backticks there are none of these.
 LINK = re.compile(r"(\]\()([^)\s#]+)((?:#[^)\s]*)?\))")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+CODE = re.compile(r"<code\b.*?</code>", re.DOTALL)
+FLAG = re.compile(r"(?<=[\s>])--\w+")
 ENTITIES = {"&lt;": "<", "&gt;": ">", "&amp;": "&"}
 
 
@@ -71,7 +73,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_page_content(html, page, config, files):
-    """Formulas as MathML, which browsers draw by themselves."""
+    """Formulas as MathML, which browsers draw by themselves; flags that are not cut after `--`."""
 
     def mathml(match):
         formula = match[3]
@@ -79,4 +81,7 @@ def on_page_content(html, page, config, files):
             formula = formula.replace(entity, character)
         return convert(formula.strip(), display="block" if match[2] == "[" else "inline")
 
-    return FORMULA.sub(mathml, html)
+    def whole(match):
+        return FLAG.sub(r'<span class="flag">\g<0></span>', match[0])
+
+    return CODE.sub(whole, FORMULA.sub(mathml, html))

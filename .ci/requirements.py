@@ -31,6 +31,10 @@ def requirements(pyproject: dict) -> dict[str, str]:
             "For the data set `robohash_cats`; without what robohash itself needs: --no-deps.",
             extras["cats"],
         ),
+        "requirements-app.txt": _text(
+            "For `ncsn app` and its tests in a browser, in an environment of its own.",
+            ["-r requirements.txt", *extras["app"], *extras["app-test"]],
+        ),
         "requirements-docs.txt": _text(
             "For `make docs`, in an environment of its own: nothing of the package is imported.",
             extras["docs"],

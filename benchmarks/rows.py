@@ -2,8 +2,8 @@
 
 import collections
 
+from benchmarks.cases import Case
 from benchmarks.convolutions import PRODUCTS
-from benchmarks.options import Case
 from benchmarks.timing import quantile, summarize
 from ncsn_tf.settings.config import Config
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import machine, options, report, rows
+from benchmarks.cases import Case, Options
 from benchmarks.children import DoesNotFit, measure
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import ConfigError, UserError
@@ -39,13 +40,11 @@ class Job:
     """One process: the module it runs, the case, and what else it is told."""
 
     module: str
-    case: options.Case
+    case: Case
     parameters: dict
 
 
-def jobs(
-    name: str, chosen: options.Options, folder: str, say: Callable[[str], object]
-) -> Iterator[Job]:
+def jobs(name: str, chosen: Options, folder: str, say: Callable[[str], object]) -> Iterator[Job]:
     """The processes of a measurement; exports that they read are made in `folder` first."""
 
     def export(case):
@@ -88,7 +87,7 @@ def _one_a_width(cases):
     for case in cases:
         first.setdefault(case.config.features, case)
     return [
-        options.Case(
+        Case(
             dataclasses.replace(case.config, batch_size=1, sampling_tile=1, num_virtual_devices=0),
             {"features": features, "batch_size": 1},
         )
@@ -96,9 +95,7 @@ def _one_a_width(cases):
     ]
 
 
-def run(
-    name: str, chosen: options.Options, say: Callable[[str], object] = lambda line: None
-) -> dict:
+def run(name: str, chosen: Options, say: Callable[[str], object] = lambda line: None) -> dict:
     """Run a measurement.
 
     Args:

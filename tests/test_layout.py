@@ -21,7 +21,7 @@ WITHOUT_TENSORFLOW = [
     "errors.py",
     "files",
     *("settings", "commands"),
-    *(f"serving/{name}.py" for name in ("__init__", "client", "contract")),
+    *(f"serving/{name}.py" for name in ("__init__", "client", "contract", "request")),
     *("serving/transport.py", "serving/transport_grpc.py", "serving/transport_rest.py"),
 ]
 # Where commands import the work: after the flags were read.
@@ -43,6 +43,7 @@ ALLOWED = {
         "backend/cluster.py",
         "tensorflow.python.distribute.cluster_resolver",
     ): "reads SLURM's variables, where there are any",
+    ("data/sources.py", "ncsn_tf.data"): "TFDS, which takes seconds, for its own data sets",
     ("serving/transport_grpc.py", "grpc"): "with TensorFlow's messages, once they are known here",
     ("serving/transport_grpc.py", "tensorflow"): "the messages; it takes seconds",
     ("serving/transport_grpc.py", "tensorflow.core.framework"): "as above",

@@ -14,7 +14,7 @@ from ncsn_tf.losses import (
     sliced_score_matching,
     sliced_score_matching_vr,
 )
-from ncsn_tf.models import functional
+from ncsn_tf.models import instance_norm, instance_norm_layers
 from ncsn_tf.models.networks import NCSN
 from ncsn_tf.toy.densities import GaussianMixture
 
@@ -398,10 +398,10 @@ def test_gradient_through_the_written_norm_is_that_of_automatic_differentiation(
         variance = tf.reduce_mean(tf.square(x - mean), [1, 2], keepdims=True)
         centred = mean - tf.reduce_mean(mean, 3, keepdims=True)
         spread = tf.reduce_sum(tf.square(centred), 3, keepdims=True) / (x.shape[3] - 1)
-        normal = (x - mean) / tf.sqrt(variance + functional.EPSILON)
-        return gamma * (normal + alpha * centred / tf.sqrt(spread + functional.EPSILON)) + beta
+        normal = (x - mean) / tf.sqrt(variance + instance_norm.EPSILON)
+        return gamma * (normal + alpha * centred / tf.sqrt(spread + instance_norm.EPSILON)) + beta
 
-    monkeypatch.setattr(functional, "instance_norm_plus", straightforward)
+    monkeypatch.setattr(instance_norm_layers, "instance_norm_plus", straightforward)
     same_loss, expected = gradient()
     assert len(calls) > 10
     assert loss == pytest.approx(same_loss, rel=1e-4)

@@ -21,7 +21,7 @@ from ncsn_tf.backend.compat import KERAS_3
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.generation.checkpoint_origin import open_checkpoint
 from ncsn_tf.serving.export_origin import Export, newest_export
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ROOT / "tests" / "golden" / "package_sets"
@@ -75,7 +75,7 @@ def test_weights_of_either_set_draw_its_images(kind, kept):
 
 def test_weights_of_either_set_are_those_stored(kept):
     """Every weight of the network is one of the file's, and the file has no other."""
-    path = checkpoints.latest(kept[0])
+    path = checkpoint_choice.latest(kept[0])
     network, config, step, is_average = checkpoints.load_network(path)
     assert (config.features, step, is_average) == (2, 200, False)
     reader = tf.train.load_checkpoint(path)
@@ -157,4 +157,4 @@ def test_a_run_of_one_set_is_drawn_by_the_other(from_other, tmp_path):
     assert refused["returncode"] == 1
     (line,) = refused["stderr"].splitlines()
     assert "cannot be resumed here" in line
-    assert checkpoints.latest(tmp_path / "run").endswith("step-5")
+    assert checkpoint_choice.latest(tmp_path / "run").endswith("step-5")

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.backend.devices import mirrored_strategy
-from ncsn_tf.models.layers import ConditionalInstanceNormPlus, Convolution
-from ncsn_tf.training import checkpoint_reading, checkpoints, loop
+from ncsn_tf.models.instance_norm_layers import ConditionalInstanceNormPlus
+from ncsn_tf.models.layers import Convolution
+from ncsn_tf.training import checkpoint_choice, checkpoint_reading, loop
 
 
 class TinyNetwork(keras.Model):
@@ -40,6 +41,26 @@ class TinyNetwork(keras.Model):
         return self.end(tf.nn.elu(self.norm(self.begin(x), levels)))
 
 
+class TinyLabelled(TinyNetwork):
+    """`TinyNetwork` with a shift by class in place of its tables."""
+
+    def __init__(self, config, recompute=False):
+        super().__init__(config)
+        self.num_classes = config.num_classes
+        if config.num_classes:
+            shape = (config.num_classes + 1, config.channels)
+            self.table = self.add_weight(name="table", shape=shape, initializer="zeros")
+
+    def call(self, x, levels, labels=None):
+        score = super().call(x, levels)
+        if not self.num_classes:
+            return score
+        if labels is None:
+            labels = tf.fill(tf.shape(levels), self.num_classes)
+        rows = tf.one_hot(labels, self.num_classes + 1) @ tf.convert_to_tensor(self.table)
+        return score + rows[:, None, None, :]
+
+
 class FakeStep:
     """Counts a step and computes nothing: in place of a `TrainingStep`."""
 
@@ -67,7 +88,7 @@ def train(config, strategy=None, **sources):
 
 def numbers(run_dir):
     """{name: value} of everything in a run's newest checkpoint, but for the settings."""
-    with checkpoint_reading.readable(checkpoints.latest(run_dir)) as plain:
+    with checkpoint_reading.readable(checkpoint_choice.latest(run_dir)) as plain:
         reader = tf.train.load_checkpoint(plain)
         names = [name for name in reader.get_variable_to_shape_map() if name[0] != "_"]
         return {name: reader.get_tensor(name) for name in names if not name.startswith("config")}

@@ -15,6 +15,7 @@ INPUT_PYRAMIDS = ("none", "input_skip", "residual")
 PYRAMIDS = ("none", "output_skip", "residual")
 COMBINATIONS = ("sum", "cat")
 PRECISIONS = ("float32", "mixed_bfloat16")
+EXPORT_WEIGHTS = ("float32", "float16")
 OBJECTIVES = ("dsm", "ssm", "ssm_vr", "sm")
 SAMPLERS = (
     *("ald", "cas", "pc", "ode"),

@@ -96,7 +96,10 @@ def raw_variables(model: keras.layers.Layer) -> list[tf.Variable]:
     return [raw_variable(variable) for variable in model.trainable_variables]
 
 
-def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+def read_weights(
+    score_fn: Callable[..., tf.Tensor],
+    stored: Sequence[tuple["keras.Variable | tf.Variable", tf.Variable]] = (),
+) -> Callable[..., tf.Tensor]:
     """The score function, its networks' weights read here and not at each evaluation.
 
     To be called while a graph is built, outside its loops. A loop whose body reads variables never
@@ -106,6 +109,8 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
     Args:
         score_fn: a network, or a function with an attribute `models`: the networks it uses. Of
             any arguments.
+        stored: weights with the variables of another type that are read in their place, and cast to
+            the weights' own; also in Keras 2.
 
     Example:
         >>> score_fn = lambda x, levels: -x  # uses no network: it stays as it is
@@ -113,17 +118,21 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
         True
     """
     networks = [model for model in models_of(score_fn) if isinstance(model, keras.Model)]
-    if not TILES_AT_ONCE or not networks:
+    values = [(weight, tf.cast(variable, weight.dtype)) for weight, variable in stored]
+    if TILES_AT_ONCE:
+        elsewhere = {id(weight) for weight, _ in stored}
+        values += [
+            (variable, tf.convert_to_tensor(raw_variable(variable)))
+            for network in networks
+            for variable in network.variables
+            if id(variable) not in elsewhere
+        ]
+    if not values:
         return score_fn
-    values = [
-        (variable, tf.convert_to_tensor(raw_variable(variable)))
-        for network in networks
-        for variable in network.variables
-    ]
 
     def reading(function):
         def read(*inputs):
-            with keras.StatelessScope(state_mapping=values):
+            with _weights_as(values):
                 return function(*inputs)
 
         return read
@@ -132,6 +141,24 @@ def read_weights(score_fn: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]
     if hasattr(score_fn, "at_sigma"):  # the score between noise levels, see `sampling.at_sigma`
         score.at_sigma = reading(score_fn.at_sigma)
     return score
+
+
+@contextlib.contextmanager
+def _weights_as(values):
+    """In this block layers have these tensors as the values of their weights."""
+    if KERAS_3:
+        with keras.StatelessScope(state_mapping=values):
+            yield
+        return
+    # What TensorFlow itself takes for the value of a variable that has a caching device.
+    before = [(weight, weight._cached_value) for weight, _ in values]
+    try:
+        for weight, value in values:
+            weight._cached_value = value
+        yield
+    finally:
+        for weight, value in before:
+            weight._cached_value = value
 
 
 def models_of(score_fn: Callable) -> list[Callable]:

@@ -13,75 +13,29 @@ same wish: a shell and the kernel both tell of a closed terminal, and `timeout` 
 then its group.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import os
-import selectors
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ncsn_tf.errors import plain
-
-GRACE = 6.0  # seconds for the end of the main thread; the rest of ten is for saving in its stead
-SAME_WISH = 1.0  # seconds after the first signal in which another one says nothing new
-_POLL = 0.5
-_LAST_WORDS = 1.0  # seconds for the last line, which nobody may be reading
-NUMBERS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-
-
-class Interrupted(KeyboardInterrupt):
-    """An end was asked for.
-
-    Attributes:
-        line: what to tell the user.
-        code: the exit code.
-    """
-
-    def __init__(self, line: str, code: int):
-        super().__init__(line)
-        self.line = line
-        self.code = code
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reaction:
-    """What a signal does to the code that runs."""
-
-    line: str = ""  # {name} is the signal's; "" is that of `_end_of`
-    code: int | None = None  # None is 128 and the signal's number
-    is_deferred: bool = False
-    is_at_once: bool = False
-    on_overdue: Callable[[str], str | None] | None = None
-    elsewhere: Callable[[], bool] | None = None  # whether another process was asked to end
-
-
-class _State:
-    """Of this process, as signals are."""
-
-    reaction = _Reaction()
-    asked: int | None = None  # the first signal
-    asked_at = 0.0
-    is_handling = False
-    is_watched = False
-    is_settled = False
+from ncsn_tf.backend import reactions
+from ncsn_tf.backend.reactions import NUMBERS, Interrupted, State, end_of
+from ncsn_tf.backend.watcher import watch
 
 
 def asked() -> str:
     """The name of the signal that asked for an end; "" where none did."""
-    return "" if _State.asked is None else signal.Signals(_State.asked).name
+    return "" if State.asked is None else signal.Signals(State.asked).name
 
 
 def check() -> None:
     """Raise `Interrupted` if an end was asked for: for the places where long work can be left."""
-    reaction = _State.reaction
-    if _State.asked is not None:
-        raise Interrupted(*_end_of(reaction, _State.asked))
+    reaction = State.reaction
+    if State.asked is not None:
+        raise Interrupted(*end_of(reaction, State.asked))
     if reaction.elsewhere is not None and reaction.elsewhere():
         raise Interrupted("an end was asked for elsewhere", 0)
 
@@ -98,7 +52,7 @@ def reclaim() -> None:
 
 def settle() -> None:
     """All is saved and said: the process may take its time to end by itself."""
-    _State.is_settled = True
+    State.is_settled = True
 
 
 @contextlib.contextmanager
@@ -115,13 +69,13 @@ def watched() -> Iterator[None]:
         os.set_blocking(write, False)
         stderr = os.dup(2)  # file descriptor 2 itself may be elsewhere: see `quiet`
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        thread = threading.Thread(target=_watch, args=(read, stderr), daemon=True)
+        thread = threading.Thread(target=watch, args=(read, stderr), daemon=True)
         thread.start()
-        _State.is_watched = True
+        State.is_watched = True
         try:
             yield
         finally:
-            _State.is_watched = False
+            State.is_watched = False
             signal.set_wakeup_fd(before)
             os.close(write)  # ends the thread
             thread.join()
@@ -136,11 +90,11 @@ def handling() -> Iterator[bool]:
     Yields:
         whether they have it from here on: not in other threads, and not if they had it already.
     """
-    if _State.is_handling or threading.current_thread() is not threading.main_thread():
+    if State.is_handling or threading.current_thread() is not threading.main_thread():
         yield False
         return
     numbers = [number for number in NUMBERS if signal.getsignal(number) != signal.SIG_IGN]
-    _State.is_handling = True
+    State.is_handling = True
     previous = {number: signal.signal(number, _handle) for number in numbers}
     try:
         yield True
@@ -148,7 +102,7 @@ def handling() -> Iterator[bool]:
         for number, handler in previous.items():
             # None: a handler that was not set from Python.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _State.is_handling, _State.asked, _State.is_settled = False, None, False
+        State.is_handling, State.asked, State.is_settled = False, None, False
 
 
 @contextlib.contextmanager
@@ -160,10 +114,10 @@ def deferred(
 
     Args:
         on_overdue: called in another thread, with the signal's name, when the block has gone on for
-            `GRACE` seconds after it: does what can still be done and returns the last line for the
-            user, with which the process ends as one that was broken off; or raises `Interrupted`
-            with line and code; or returns None, and is called again. None leaves what the code
-            around the block does then, and where it does nothing the process ends.
+            `reactions.GRACE` seconds after it: does what can still be done and returns the last
+            line for the user, with which the process ends as one that was broken off; or raises
+            `Interrupted` with line and code; or returns None, and is called again. None leaves
+            what the code around the block does then, and where it does nothing the process ends.
         elsewhere: tells whether another process of the same work was asked to end; for `check`.
     """
     changes = {} if on_overdue is None else {"on_overdue": on_overdue}
@@ -186,7 +140,7 @@ def at_once() -> Iterator[None]:
 
     For long calls of TensorFlow and for imports, which must not meet exceptions.
     """
-    is_at_once = not _State.reaction.is_deferred
+    is_at_once = not State.reaction.is_deferred
     with _reacting(is_at_once=is_at_once):
         yield
     if is_at_once:
@@ -210,92 +164,25 @@ def _reacting(**changes):
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are for the main thread: what another one does is not asked
         return
-    before = _State.reaction
-    _State.reaction = dataclasses.replace(before, **changes)
+    before = State.reaction
+    State.reaction = dataclasses.replace(before, **changes)
     try:
         yield
     finally:
-        _State.reaction = before
-
-
-def _end_of(reaction, number):
-    """(line, exit code) of an end."""
-    name = signal.Signals(number).name
-    usual = "interrupted" if number == signal.SIGINT else f"interrupted by {name}"
-    line = reaction.line.replace("{name}", name) or usual
-    return line, 128 + number if reaction.code is None else reaction.code
+        State.reaction = before
 
 
 def _handle(number, _frame):
     """Python's handler: runs in the main thread, when that is between two instructions."""
-    if _State.asked is not None:
-        if time.monotonic() - _State.asked_at >= SAME_WISH:
-            if number == signal.SIGINT and not _State.is_watched:
+    if State.asked is not None:
+        if time.monotonic() - State.asked_at >= reactions.SAME_WISH:
+            if number == signal.SIGINT and not State.is_watched:
                 raise KeyboardInterrupt
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         return
-    _State.asked, _State.asked_at = number, time.monotonic()
-    reaction = _State.reaction
-    if reaction.is_deferred or (reaction.is_at_once and _State.is_watched):
+    State.asked, State.asked_at = number, time.monotonic()
+    reaction = State.reaction
+    if reaction.is_deferred or (reaction.is_at_once and State.is_watched):
         return
-    raise Interrupted(*_end_of(reaction, number))
-
-
-def _watch(read, stderr):
-    """The thread: sees each signal as it comes, from the file descriptor that the kernel's handler
-    writes to, and ends the process where the main thread does not."""
-    number = seen_at = deadline = None
-    with selectors.DefaultSelector() as selector:
-        selector.register(read, selectors.EVENT_READ)
-        while True:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if selector.select(wait):
-                signals = os.read(read, 64)
-                if not signals:
-                    return  # the command has ended
-                for sent in filter(NUMBERS.__contains__, signals):
-                    now = time.monotonic()
-                    if number is None:
-                        number, seen_at, deadline = sent, now, now + GRACE
-                    elif now - seen_at >= SAME_WISH:
-                        _exit(stderr, "", 128 + sent)
-            if number is None:
-                continue
-            reaction = _State.reaction
-            if reaction.is_at_once:
-                _exit(stderr, *_end_of(reaction, number))
-            if time.monotonic() >= deadline:
-                if not _State.is_settled:
-                    _exit_overdue(reaction, number, stderr)
-                deadline = time.monotonic() + _POLL
-
-
-def _exit_overdue(reaction, number, stderr):
-    """End the process unless its reaction wants to wait."""
-    if reaction.on_overdue is None:
-        _exit(stderr, *_end_of(reaction, number))
-        return
-    try:
-        line, code = reaction.on_overdue(signal.Signals(number).name), 128 + number
-    except Interrupted as end:
-        line, code = end.line, end.code
-    if line is not None:
-        _exit(stderr, line, code)
-
-
-def _exit(stderr, line, code):
-    """End the process from this thread, whatever the main thread does."""
-    if line:
-        start = "\n" if os.isatty(stderr) else ""  # after a progress bar
-        text = f"{start}{plain(line)}\n".encode(errors="backslashreplace")
-        # In a thread: a full pipe that nobody reads would take the write and never end it.
-        writer = threading.Thread(target=_write, args=(stderr, text), daemon=True)
-        writer.start()
-        writer.join(_LAST_WORDS)
-    os._exit(code)
-
-
-def _write(descriptor, text):
-    with contextlib.suppress(OSError):
-        os.write(descriptor, text)
+    raise Interrupted(*end_of(reaction, number))

@@ -43,11 +43,11 @@ def main(argv: list[str]) -> None:
     options = parse_options(argv, ClassifierOptions, SUMMARY)
     start_tensorflow()
     from ncsn_tf.data.sources import load_source
-    from ncsn_tf.training import checkpoints
+    from ncsn_tf.training import checkpoint_choice, checkpoints
     from ncsn_tf.training.classifier import accuracies, save_classifier, train_classifier
     from ncsn_tf.training.run_equation import ladder_of
 
-    run_dir = checkpoints.find_run(options.workdir)
+    run_dir = checkpoint_choice.find_run(options.workdir)
     out = user_path(options.out) if options.out else run_dir / "classifier.npz"
     check_place(out)
     require_ending(out, [".npz"])

@@ -54,7 +54,9 @@ class ConditionOptions:
         1.0, "weight of the classifier", "condition", least=0, below=1e6
     )
     interpolate: str | None = option(
-        None, "from the image of seed A to the noise of seed B: A,B", "condition"
+        None,
+        "from the image of seed A to the noise of seed B (of ode, dpm, ...: its image): A,B",
+        "condition",
     )
 
     @property

@@ -16,7 +16,8 @@ from ncsn_tf.errors import ConfigError, UserError, plain
 COMMANDS = {
     "train": ("train", "train a network; the same command again resumes the run"),
     "sample": ("sample", "draw images from a run, an export or a server"),
-    "evaluate": ("evaluate", "bits per dimension and test loss of a run"),
+    "app": ("app", "draw in the browser: see chains, paint what is to be filled"),
+    "evaluate": ("evaluate", "figures of quality, bits per dimension and test loss of a run"),
     "merge": ("merge", "put together the images that several processes drew (sample --shard)"),
     "export": ("export", "write a run's sampler as a SavedModel for TensorFlow Serving"),
     "schedule": ("schedule", "choose noise levels and step size for your own images"),

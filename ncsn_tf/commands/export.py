@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from ncsn_tf.backend.choices import MOST_ROWS
+from ncsn_tf.backend.choices import EXPORT_WEIGHTS, MOST_ROWS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.averages import check_ema, ema_option
@@ -22,6 +22,7 @@ Export a run's sampler as a SavedModel, which TensorFlow Serving runs:
   ncsn export --workdir=runs/cifar10 --num_steps_each=20   with fewer steps a level
   ncsn export --checkpoint=best                            of the best checkpoint, or a step's
   ncsn export --pretrained=mnist                           of a trained network that is here
+  ncsn export --export_weights=float16                     of half the size
   ncsn export --conditional                                also inpaint, colorize and their like
 
 Versions are numbered: each export is a new folder in <workdir>/export, of a trained network in
@@ -55,6 +56,12 @@ class ExportOptions(ChainOptions):
     max_batch_size: int = option(
         32, "most images that a server merges into one run", "serving", least=1, below=MOST_ROWS + 1
     )
+    export_weights: str = option(
+        "float32",
+        "how the weights are stored; float16 takes half the bytes, and computes in float32",
+        "serving",
+        choices=EXPORT_WEIGHTS,
+    )
 
     def validate(self) -> None:
         """Raise a ConfigError for flags that contradict each other."""
@@ -73,7 +80,7 @@ def main(argv: Sequence[str]) -> None:
     options.validate()
     start_tensorflow()
     from ncsn_tf.serving.export import FOLDER, ConditionalSettings, export_run
-    from ncsn_tf.training.checkpoints import find_run
+    from ncsn_tf.training.checkpoint_choice import find_run
 
     settings = dataclasses.asdict(options)
     workdir, pretrained = settings.pop("workdir"), settings.pop("pretrained")

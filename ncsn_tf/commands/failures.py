@@ -11,6 +11,7 @@ from ncsn_tf.errors import UserError, original
 LOWER = {
     "train": ("batch_size", "training_tile", "features", "image_size", "sampling_tile"),
     "sample": ("batch_size", "num_samples", "sampling_tile"),
+    "app": (),
     "evaluate": ("batch_size", "num_images", "num_probes", "pairs"),
     "merge": (),
     "export": ("max_steps_each", "sampling_tile"),

@@ -8,7 +8,8 @@ from ncsn_tf.backend.choices import THIRD_MODELS
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path
-from ncsn_tf.settings.flags import is_given, is_help, parse_config
+from ncsn_tf.settings.flags import is_given, parse_config
+from ncsn_tf.settings.help import is_help
 from ncsn_tf.settings.options import show
 
 SUMMARY = """\

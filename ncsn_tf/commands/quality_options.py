@@ -6,6 +6,7 @@ from ncsn_tf.backend.choices import QUALITY_METRICS
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.generation.shards import Shard
 from ncsn_tf.settings.chain import CHAIN_SETTINGS
+from ncsn_tf.settings.labels import EACH
 from ncsn_tf.settings.options import option, show
 
 ALL = "all"
@@ -16,7 +17,7 @@ OF_REQUESTS = (
     "num_steps_each",
     "num_evaluations",
 )  # what an export takes with each request
-_OF_DRAWING = (*CHAIN_SETTINGS, "saved_model", "num_seed_ranges", "shard")
+_OF_DRAWING = (*CHAIN_SETTINGS, "saved_model", "num_seed_ranges", "shard", "label", "guidance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,12 @@ class QualityOptions:
         "source",
         path=True,
     )
+    label: str = option(
+        EACH,
+        "the classes to draw, of a run that knows classes: 3, cat, or each; compared with theirs",
+        "quality",
+    )
+    guidance: float = option(1.0, "how much the class counts", "quality", least=0, below=1e6)
     num_samples: int | None = option(
         None,
         f"samples of each seed range [{NUM_SAMPLES}; to compare 1000; of --samples all]",

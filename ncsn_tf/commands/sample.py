@@ -193,6 +193,19 @@ class SampleOptions(ConditionOptions, ChainOptions):
             raise ConfigError(f"{show('seed', self.seed)} and the seeds after it must fit 64 bits")
         return count
 
+    def of_requests(self) -> dict[str, object]:
+        """The arguments of `server_origin.Server` beside the address."""
+        return {**_values(self, (*_OF_REQUESTS, "batch_size", *_ONLY_SERVERS)), **self.classes()}
+
+    def of_chains(self) -> dict[str, object]:
+        """The arguments of `checkpoint_origin.Opened.origin` beside `keep_frames`."""
+        return {
+            "chain": _values(self, CHAIN_SETTINGS),
+            "condition": self.condition(self.seed, self.count(), self.denoise),
+            "batch_size": self.batch_size,
+            **self.classes(),
+        }
+
     @property
     def target(self) -> Path:
         """Where the samples go."""
@@ -209,8 +222,7 @@ def main(argv: list[str]) -> None:
     else:
         check_places(options.seed, **places)
     if options.server:  # then TensorFlow is not started, and no device is taken
-        names = (*_OF_REQUESTS, "batch_size", *_ONLY_SERVERS)
-        origin = Server(options.server, **_values(options, names), **options.classes())
+        origin = Server(options.server, **options.of_requests())
     else:
         num_images = min(options.batch_size, options.num_samples or options.batch_size)
         strategy = start_for_sampling(num_images, options.num_virtual_devices)
@@ -229,11 +241,9 @@ def main(argv: list[str]) -> None:
             with strategy.scope():
                 origin = open_checkpoint(
                     workdir=workdir,
-                    **_values(options, ("checkpoint", "average", "ema", "batch_size")),
-                    chain=_values(options, CHAIN_SETTINGS),
-                    condition=options.condition(options.seed, options.count(), options.denoise),
+                    **_values(options, ("checkpoint", "average", "ema")),
+                    **options.of_chains(),
                     keep_frames=bool(options.movie),
-                    **options.classes(),
                 )
     num_pictures = 0 if origin.inputs is None else len(origin.inputs)
     num_classes = 1 if origin.labels is None else len(origin.labels.classes)

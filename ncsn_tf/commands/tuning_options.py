@@ -11,6 +11,7 @@ from ncsn_tf.settings.sweep import Sweep
 METRICS = ("fid",)
 NUM_SAMPLES = 1_000
 _WHOLE = ("saved_model", "samples", "reference", "num_seed_ranges", "pairs", "copies", "shard")
+_WHOLE += ("label", "guidance")
 
 
 @dataclasses.dataclass(frozen=True)

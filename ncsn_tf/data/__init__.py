@@ -6,7 +6,7 @@
 * `collection`: the pictures of a folder or an archive, by number; `decoding`: how any is read;
 * `prepared`: images that are decoded once, by `preparation`, whose processes are in `rows`, and
   kept in the `cache`, by one process at a time (`claims`);
-* `batches`: the batches of a source, in an order that is a function of (seed, step);
+* `batches`: the batches of a source, in an `order` that is a function of (seed, step);
 * `crops`: which part of a picture is kept, for images of another shape;
 * `pictures`: pictures that a user names; `masks`: which of their pixels are to be filled;
 * `images`: grids, single PNGs and movies that are written.

@@ -14,16 +14,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.backend import random
+from ncsn_tf.data import order
 from ncsn_tf.data.reading import reading
 from ncsn_tf.data.source import ArrayImages, Source
 from ncsn_tf.errors import keeping
 
 _EVALUATION_SEED = 0
 _READ_BATCH = 256
-# With index_shuffle's 4 rounds neighbouring epochs have nearly the same order (their correlation
-# is 0.9 at N = 60,000).
-_SHUFFLE_ROUNDS = 16
 
 
 def training_batches(
@@ -65,11 +62,11 @@ def training_batches(
 
     def batch(index):
         step, share = start_step + index // len(shares), shares.start + index % len(shares)
-        positions = _positions(step * num_shares + share, batch_size // num_shares)
-        indices = _shuffled(positions, source.num_examples, seed)
+        positions = order.positions(step * num_shares + share, batch_size // num_shares)
+        indices = order.shuffled(positions, source.num_examples, seed)
         indices, images = load(indices)
         if random_flip:
-            mirrored = _flip_coins(seed, positions)[:, None, None, None]
+            mirrored = order.flip_coins(seed, positions)[:, None, None, None]
             images = tf.where(mirrored, tf.reverse(images, axis=[2]), images)
         images = tf.cast(images, tf.float32) / 255.0
         return (images, tf.gather(source.labels, indices)) if with_labels else images
@@ -135,8 +132,8 @@ def load_pixels(
     size = min(_READ_BATCH, num_images)
 
     def batch(step):
-        positions = _positions(step, size)
-        indices = _shuffled(positions, source.num_examples, _EVALUATION_SEED)
+        positions = order.positions(step, size)
+        indices = order.shuffled(positions, source.num_examples, _EVALUATION_SEED)
         return load(tf.boolean_mask(indices, positions < source.num_examples))[1]
 
     pixels = np.empty([num_images, *source.image_shape], np.uint8)
@@ -260,35 +257,10 @@ def _evaluation_indices(source, batch_size, num_batches):
         while len(found) < batch_size and (start < size or not number):
             stop = min(start + _READ_BATCH, (start // size + 1) * size)
             positions = tf.range(start, stop, dtype=tf.int64)
-            block = _shuffled(positions, size, _EVALUATION_SEED).numpy()
+            block = order.shuffled(positions, size, _EVALUATION_SEED).numpy()
             found += block[source.images.readable(block)].tolist()
             start = stop
         if len(found) < batch_size:
             return
         yield np.array(found[:batch_size], np.int64)
         del found[:batch_size]
-
-
-def _positions(step, batch_size):
-    """Global positions of the examples of batch `step`: int64 [B]."""
-    return step * batch_size + tf.range(batch_size, dtype=tf.int64)
-
-
-def _shuffled(positions, num_examples, seed):
-    """The example at each global position: int64 [B] in [0, num_examples)."""
-    epochs = tf.cast(positions // num_examples, tf.uint32)
-    low, high = (tf.constant(seed >> shift & 0xFFFFFFFF, tf.uint32) for shift in (0, 32))
-    return tf.raw_ops.RandomIndexShuffle(
-        index=positions % num_examples,
-        seed=tf.stack([tf.fill(epochs.shape, low), tf.fill(epochs.shape, high), epochs], axis=1),
-        max_index=tf.constant(num_examples - 1, tf.int64),
-        rounds=_SHUFFLE_ROUNDS,
-    )
-
-
-def _flip_coins(seed, positions):
-    """A fair coin for each global position: bool [B]."""
-    seeds = tf.fill(positions.shape, tf.constant(seed, tf.int64))
-    counters = (positions, tf.bitwise.right_shift(positions, tf.constant(32, tf.int64)))
-    words = random.random_words(seeds, 1, random.Stream.FLIP, counters)  # [B, 1]
-    return tf.bitwise.bitwise_and(words[:, 0], tf.constant(1, tf.uint32)) == 1

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from ncsn_tf.backend.sizes import ImageSize, sides
-from ncsn_tf.data import arrays_source, digits, folder, robohash_cats, tfds_source
+from ncsn_tf.data import arrays_source, digits, folder, robohash_cats
 from ncsn_tf.data.source import Source, from_arrays
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import user_path
@@ -73,6 +73,8 @@ def load_source(
     wanted = (split, data_dir, image_shape, crop_size, os.fspath(cache_dir))
     if dataset in LOADERS:
         return LOADERS[dataset](*wanted)
+    from ncsn_tf.data import tfds_source
+
     try:
         return tfds_source.load(dataset, *wanted)
     except tfds_source.UnknownNameError:

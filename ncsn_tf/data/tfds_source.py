@@ -1,4 +1,7 @@
-"""Data sets of TensorFlow Datasets: encoded in memory where they are small, else decoded once."""
+"""Data sets of TensorFlow Datasets: encoded in memory where they are small, else decoded once.
+
+TFDS takes seconds to import: `sources` imports this file when such a data set is asked for.
+"""
 
 import contextlib
 import hashlib
@@ -8,7 +11,9 @@ import sys
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from absl import logging
+from tensorflow_datasets.core.download import downloader
 
 from ncsn_tf.data import prepared
 from ncsn_tf.data.decoding import decode_picture, fitted_pixels
@@ -32,8 +37,6 @@ class UnknownNameError(Exception):
 
 def names() -> list[str]:
     """The data sets that TFDS has."""
-    import tensorflow_datasets as tfds
-
     with _quiet():
         return tfds.list_builders(with_community_datasets=False)
 
@@ -59,8 +62,6 @@ def load(
         UserError: it is absent and not to be downloaded, or without readable images; or there is no
             room in the cache.
     """
-    import tensorflow_datasets as tfds
-
     if data_dir and not tf.io.gfile.isdir(data_dir):
         raise UserError(f"data_dir {data_dir!r} is not a folder")
     with _quiet():
@@ -121,8 +122,6 @@ class _Records:
     """
 
     def __init__(self, builder, split, dataset):
-        import tensorflow_datasets as tfds
-
         self.builder, self.split, self.dataset = builder, split, dataset
         self.name = f"{dataset} ({split})"
         whole, info = builder.info.splits[split.partition("[")[0]], builder.info.splits[split]
@@ -135,8 +134,6 @@ class _Records:
 
     def parts(self, size):
         """(start, the 'image' features as they are stored, bytes [n]) of each `size` in order."""
-        import tensorflow_datasets as tfds
-
         self._labels = []
         wanted = {"image": True, **({"label": True} if self._has_labels else {})}
         encoded = tfds.decode.PartialDecoding(
@@ -183,8 +180,6 @@ class _Records:
 
 
 def _open_builder(dataset, data_dir):
-    import tensorflow_datasets as tfds
-
     try:
         return tfds.builder(dataset, data_dir=data_dir or None)
     except tfds.core.DatasetNotFoundError as error:
@@ -195,9 +190,6 @@ def _open_builder(dataset, data_dir):
 
 def _prepare(builder, dataset):
     """Download and prepare, unless that is done."""
-    import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download import downloader
-
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     retries = getattr(downloader, "MAX_RETRIES", None)

@@ -1,6 +1,7 @@
 """What a trained network is worth.
 
-    measure     bits per dimension and test loss of a run
+    bits        bits per dimension of images
+    measure     those and the test loss of a run
     lengths     test loss of averages of several lengths
     record      the file of likelihoods, from which a measurement is continued
     nearest     the nearest of many vectors

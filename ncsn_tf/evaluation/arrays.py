@@ -8,7 +8,8 @@ import numpy as np
 
 from ncsn_tf.data.source import from_arrays
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.evaluation.measure import measure_bits_per_dim, measure_test_loss
+from ncsn_tf.evaluation.bits import measure_bits_per_dim
+from ncsn_tf.evaluation.measure import measure_test_loss
 from ncsn_tf.evaluation.record import Record
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.training.averages import open_weights

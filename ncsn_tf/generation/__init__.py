@@ -2,7 +2,7 @@
 
 * `checkpoint_origin`: images from a run's checkpoint; those of an export and of a server are in
   `serving`
-* `conditions`: conditional sampling from a checkpoint
+* `conditions`: conditional sampling from a checkpoint; `known_pictures`: what it completes
 * `writing`: what an origin of images is; grids, single PNGs, arrays and movies
 * `shards`: many images by several processes, and their merger; `block_files`: their files
 * `arrays`: images as arrays, for a notebook

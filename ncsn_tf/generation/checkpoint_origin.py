@@ -24,6 +24,7 @@ from ncsn_tf.training.checkpoints import Run
 from ncsn_tf.training.run_sampler import chain_score, sampler_of
 
 MOVIE_IMAGES = 25
+_MOST_SAMPLERS = 4  # that are kept: each has graphs of its own
 # The settings that decide a run's images, besides its weights.
 _DECIDING = tuple(
     field
@@ -65,41 +66,85 @@ def open_checkpoint(
             not have.
         UserError: no run, no checkpoint, or a picture or classifier that cannot be used.
     """
-    run = open_weights(workdir, average, checkpoint, ema)
-    config = change_chain(run.config, **(chain or {}))
-    labels = choose_labels(label, guidance, config.class_names, "this run")
-    labels = labels and dataclasses.replace(labels, first=first_label)
-    tell_choice(chain or {}, config)
-    given = dict(condition or {})
-    condition = open_condition(config, **given)
-    if condition is None:
-        sampler = sampler_of(run.network, config)
-    else:
-        score_fn = condition.score_fn(chain_score(run.network, config))
-        sampler = sampler_of(score_fn, config, condition.chain)
-        labels = labels and condition.labels(labels)
-    print(f"Sampling from {run.run_dir}, {run.origin}")
-    say_labels(labels, config.class_names, given.get("classifier"))
-    if sampler.num_evaluations is not None:
-        print(f"{evaluations_of(labels, sampler.num_evaluations)} network evaluations an image")
-
-    def about():
-        """See `Origin`; of conditions only a class, by its classifier's file."""
-        guided = {}
-        if given.get("classifier"):
-            content = Path(given["classifier"]).read_bytes()
-            guided = {name: given[name] for name in ("label", "classifier_scale")}
-            guided["classifier"] = digest([content])
-        return {**about_run(run, config), **guided, **(labels.about() if labels else {})}
-
-    return Checkpoint(
-        sampler,
-        condition,
-        labels=labels,
+    return Opened(open_weights(workdir, average, checkpoint, ema)).origin(
+        chain=chain,
+        condition=condition,
+        label=label,
+        guidance=guidance,
+        first_label=first_label,
         batch_size=batch_size,
         keep_frames=keep_frames,
-        about=about,
     )
+
+
+class Opened:
+    """A run whose weights are loaded, under the strategy of that time: origins for any settings.
+
+    Args:
+        run: as of `averages.open_weights`.
+    """
+
+    def __init__(self, run: Run):
+        self.run = run
+        self._samplers = {}
+
+    def origin(
+        self,
+        *,
+        chain: Mapping[str, object] | None = None,
+        condition: Mapping[str, object] | None = None,
+        label: str | int | Sequence[str | int] | None = None,
+        guidance: float = 1.0,
+        first_label: int = 0,
+        batch_size: int = 64,
+        keep_frames: bool = False,
+    ) -> "Checkpoint":
+        """What draws with these settings; arguments and errors are those of `open_checkpoint`.
+
+        The compiled sampler of a chain without a condition is kept for the next call.
+        """
+        run = self.run
+        config = change_chain(run.config, **(chain or {}))
+        labels = choose_labels(label, guidance, config.class_names, "this run")
+        labels = labels and dataclasses.replace(labels, first=first_label)
+        tell_choice(chain or {}, config)
+        given = dict(condition or {})
+        condition = open_condition(config, **given)
+        if condition is None:
+            sampler = self._sampler(config)
+        else:
+            score_fn = condition.score_fn(chain_score(run.network, config))
+            sampler = sampler_of(score_fn, config, condition.chain)
+            labels = labels and condition.labels(labels)
+        print(f"Sampling from {run.run_dir}, {run.origin}")
+        say_labels(labels, config.class_names, given.get("classifier"))
+        if sampler.num_evaluations is not None:
+            print(f"{evaluations_of(labels, sampler.num_evaluations)} network evaluations an image")
+
+        def about():
+            """See `Origin`; of conditions only a class, by its classifier's file."""
+            guided = {}
+            if given.get("classifier"):
+                content = Path(given["classifier"]).read_bytes()
+                guided = {name: given[name] for name in ("label", "classifier_scale")}
+                guided["classifier"] = digest([content])
+            return {**about_run(run, config), **guided, **(labels.about() if labels else {})}
+
+        return Checkpoint(
+            sampler,
+            condition,
+            labels=labels,
+            batch_size=batch_size,
+            keep_frames=keep_frames,
+            about=about,
+        )
+
+    def _sampler(self, config):
+        if config not in self._samplers:
+            if len(self._samplers) == _MOST_SAMPLERS:
+                del self._samplers[next(iter(self._samplers))]
+            self._samplers[config] = sampler_of(self.run.network, config)
+        return self._samplers[config]
 
 
 def about_run(run: Run, config: Config) -> dict[str, object]:

@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf.data import pictures
-from ncsn_tf.data.masks import load_mask
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.generation import known_pictures
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.sampling.chain import Chain
-from ncsn_tf.sampling.conditional import Known, Measurement, Mixture
+from ncsn_tf.sampling.conditional import Known, Mixture
 from ncsn_tf.sampling.guidance import GuidedChain, GuidedScore, OfClass
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.labels import Labels
@@ -26,8 +26,8 @@ from ncsn_tf.training.classifier import load_classifier
 from ncsn_tf.training.run_conditions import (
     completion_chain,
     guided_score,
-    interpolation_chain,
     require_conditional,
+    seeds_chain,
 )
 from ncsn_tf.training.run_sampler import chain_of
 
@@ -87,7 +87,8 @@ def open_condition(
         denoise: whether chains that complete pictures end with a denoising step; None is as in
             `run_conditions.completion_chain`.
         first_seed: seed of the first image, which completes the first picture.
-        interpolate: (A, B): from the image of seed A to the noise of seed B.
+        interpolate: (A, B): from the image of seed A to the noise of seed B, or to its image; see
+            `run_conditions.seeds_chain`.
         count: how many images an interpolation has.
         classifier: file of a classifier, with which one class is drawn.
         label: the class.
@@ -100,16 +101,20 @@ def open_condition(
     """
     condition = None
     if interpolate is not None:
-        condition = Interpolation(interpolation_chain(config), *interpolate, count)
+        condition = Interpolation(seeds_chain(config), *interpolate, count)
     elif any(path is not None for path in (inpaint, colorize, super_resolve)):
         require_conditional(config)
         try:
             if inpaint is not None:
-                values, unknown, measurement = _inpaint(config, inpaint, mask, resize)
+                values, unknown, measurement = known_pictures.of_masked(
+                    config, inpaint, mask, resize
+                )
             elif colorize is not None:
-                values, unknown, measurement = _colorize(config, colorize, resize)
+                values, unknown, measurement = known_pictures.of_grey(config, colorize, resize)
             else:
-                values, unknown, measurement = _enlarge(config, super_resolve, factor, resize)
+                values, unknown, measurement = known_pictures.of_small(
+                    config, super_resolve, factor, resize
+                )
         except pictures.SizeError as error:
             raise UserError(f"{error}, or --resize") from None
         chain = completion_chain(config, measurement, denoise)
@@ -167,7 +172,7 @@ class Interpolation:
     Image i of N, whose seed is i, has the angle i / (N - 1) of a quarter turn, whatever the batch.
 
     Args:
-        chain: see `Condition`; one of `run_conditions.interpolation_chain`.
+        chain: see `Condition`; one of `run_conditions.seeds_chain`.
         own_seed, other_seed: the two.
         count: N.
     """
@@ -240,47 +245,3 @@ class OneClass:
         if self._condition is not None:
             seeds, condition = self._condition.rows(seeds)
         return seeds, OfClass(classes, condition)
-
-
-# Each of these reads pictures, and returns their values [M, H, W, C] from 0 to 255, the places that
-# are unknown, bool [H, W], and the `Measurement` that is known.
-
-
-def _inpaint(config, path, mask, resize):
-    images = pictures.load(path, config.image_shape, resize, crop_size=config.crop_size)
-    try:
-        unknown = load_mask(mask, config.image_shape[:2], resize, config.crop_size)
-    except FileNotFoundError as error:
-        raise UserError(f"--{error}") from None
-    except ValueError as error:
-        raise ConfigError(f"--{error}") from None
-    return np.stack(images).astype(np.float64), unknown, Measurement()
-
-
-def _colorize(config, path, resize):
-    if config.channels != 3:
-        raise ConfigError(f"{show('colorize', path)} needs a network that draws colour")
-    images = pictures.load(path, config.image_shape, resize, crop_size=config.crop_size)
-    means = [image.mean(-1, keepdims=True) for image in images]
-    return np.repeat(means, 3, axis=-1), _nowhere(config), Measurement(grey=True)
-
-
-def _enlarge(config, path, factor, resize):
-    height, width, _ = config.image_shape
-    if height % factor or width % factor:
-        raise ConfigError(
-            f"{show('factor', factor)} must divide the {config.image_size} pixels of the network's "
-            "images"
-        )
-    small = (height // factor, width // factor)
-    images = pictures.load(path, config.image_shape, resize, [small], config.crop_size)
-    measured = []
-    for image in images:
-        if image.shape[:2] != small:
-            image = image.reshape(small[0], factor, small[1], factor, -1).mean((1, 3))
-        measured.append(image.repeat(factor, 0).repeat(factor, 1))
-    return np.stack(measured), _nowhere(config), Measurement(factor)
-
-
-def _nowhere(config):
-    return np.zeros(config.image_shape[:2], bool)

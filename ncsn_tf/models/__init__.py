@@ -1,12 +1,12 @@
 """Score networks, and the classifier that guides them.
 
-* `functional`: the operations as pure functions
-* `layers`: convolution and instance normalisation++
+* `functional`, `instance_norm`: the operations as pure functions
+* `layers`, `instance_norm_layers`: convolution; instance normalisation++
 * `blocks`, `refinement`: the blocks on the way down and back up
-* `networks`: NCSN and NCSNv2
+* `refinenet`, `networks`: the RefineNet of the first two generations; NCSN and NCSNv2
 * `group_norm`, `resampling`, `embeddings`, `attention`, `resnet_blocks`: the third generation's
   layers
-* `unet_steps`: what its networks do, as a table
+* `unet_steps`, `unet`: what its networks do, as a table; the U-Net that does it
 * `ncsnpp`, `ddpm`: NCSN++ and DDPM++, and DDPM
 * `noisy_classifier`: the classifier of noisy images
 * `reference_weights`, `reference_places`: the weights of the reference programs

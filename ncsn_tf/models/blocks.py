@@ -16,11 +16,8 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf.models import functional
-from ncsn_tf.models.layers import (
-    ConditionalInstanceNormPlus,
-    Convolution,
-    InstanceNormPlus,
-)
+from ncsn_tf.models.instance_norm_layers import ConditionalInstanceNormPlus, InstanceNormPlus
+from ncsn_tf.models.layers import Convolution
 
 NORMALIZATIONS = ("conditional", "unconditional", "none")
 

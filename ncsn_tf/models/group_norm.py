@@ -111,7 +111,7 @@ def _normalization(groups, activation):
         centred = wide + _spatial(offset)
         squares = _sum_of_squares(centred)  # [B, C]
         variance = of_group(squares * (1.0 / (x.shape[1] * x.shape[2])), channels)
-        # Rounds alike in every position of a batch: see `functional.instance_norm_plus`.
+        # Rounds alike in every position of a batch: see `instance_norm.instance_norm_plus`.
         inverse = tf.sqrt(1.0 / (variance + EPSILON))
         u = centred * _spatial(table[0] * inverse) + table[1]
         y = tf.cast(ACTIVATIONS[activation].value(u), x.dtype)

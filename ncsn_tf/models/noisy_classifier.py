@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.models.layers import ConditionalInstanceNormPlus, Convolution, LayerTuple
+from ncsn_tf.models.instance_norm_layers import ConditionalInstanceNormPlus
+from ncsn_tf.models.layers import Convolution, LayerTuple
 
 
 @keras.saving.register_keras_serializable("ncsn_tf")

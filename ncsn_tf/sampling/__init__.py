@@ -14,6 +14,7 @@
     heun                Euler's and Heun's methods, with churn
     multistep           DPM-Solver++ 2M, its form with noise, ancestral steps
     conditional         completing images of which a measurement is known; interpolation
+    between             interpolation by chains of which only the start is random
     completion          both by predictor-corrector sampling, of any equation
     labels              images of one class, by a network that knows classes
     guidance            images of one class, by a classifier
@@ -24,6 +25,7 @@ Of the package it imports backend and schedule; likelihood, training and all abo
 """
 
 from ncsn_tf.backend.tiles import in_tiles
+from ncsn_tf.sampling.between import BetweenStarts
 from ncsn_tf.sampling.chain import Chain, Rows, draw, to_uint8
 from ncsn_tf.sampling.completion import (
     ConditionalPredictorCorrector,
@@ -68,6 +70,7 @@ from ncsn_tf.sampling.updates import Update, corrector_update, fall_update, pred
 __all__ = [
     "SAMPLERS",
     "AnnealedLangevin",
+    "BetweenStarts",
     "Chain",
     "ConditionalLangevin",
     "ConditionalPredictorCorrector",

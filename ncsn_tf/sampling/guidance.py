@@ -117,7 +117,58 @@ class OfClass(NamedTuple):
     condition: Any = ()
 
 
-class GuidedChain(Chain):
+class BoundChain(Chain):
+    """A chain that another one moves: `rows.condition` is for this one, which binds it.
+
+    Args:
+        chain: the `Chain` that moves the images.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        super().__init__(chain.sigmas, chain.denoise)
+        self.chain = chain
+        self.dtypes = chain.dtypes
+
+    def bind(self, score_fn: Callable, rows: Rows) -> tuple[Callable, Rows]:
+        """The score function of each image, and the rows, as the other chain wants them."""
+        raise NotImplementedError
+
+    def num_steps(self, num_steps_each: int | tf.Tensor) -> int | tf.Tensor:
+        return self.chain.num_steps(num_steps_each)
+
+    def start(self, seeds: tf.Tensor, image_shape: Sequence[int]) -> Any:
+        return self.chain.start(seeds, image_shape)
+
+    def step(self, score_fn: Callable, x: Any, rows: Rows, index: int | tf.Tensor) -> Any:
+        score_fn, rows = self.bind(score_fn, rows)
+        return self.chain.step(score_fn, x, rows, index)
+
+    def advance(
+        self,
+        score_fn: Callable,
+        x: Any,
+        rows: Rows,
+        start: int | tf.Tensor,
+        stop: int | tf.Tensor,
+    ) -> Any:
+        score_fn, rows = self.bind(score_fn, rows)
+        return self.chain.advance(score_fn, x, rows, start, stop)
+
+    def finish(self, score_fn: Callable, state: Any, rows: Rows) -> tf.Tensor:
+        score_fn, rows = self.bind(score_fn, rows)
+        return self.chain.finish(score_fn, state, rows)
+
+    def images(self, state: Any) -> tf.Tensor:
+        return self.chain.images(state)
+
+    def evaluations(self, state: Any) -> tf.Tensor | None:
+        return self.chain.evaluations(state)
+
+    def num_evaluations(self, num_steps_each: int) -> int | None:
+        return self.chain.num_evaluations(num_steps_each)
+
+
+class GuidedChain(BoundChain):
     """A chain of which each image has a class; its `rows.condition` is `OfClass`.
 
     Its score function takes the classes as a third argument: `GuidedScore`, or a network that
@@ -136,44 +187,8 @@ class GuidedChain(Chain):
         [False, True]
     """
 
-    def __init__(self, chain: Chain) -> None:
-        super().__init__(chain.sigmas, chain.denoise)
-        self.chain = chain
-        self.dtypes = chain.dtypes
-
-    def num_steps(self, num_steps_each: int | tf.Tensor) -> int | tf.Tensor:
-        return self.chain.num_steps(num_steps_each)
-
-    def start(self, seeds: tf.Tensor, image_shape: Sequence[int]) -> Any:
-        return self.chain.start(seeds, image_shape)
-
-    def step(self, score_fn: Callable, x: Any, rows: Rows, index: int | tf.Tensor) -> Any:
-        score_fn, rows = _bind(score_fn, rows)
-        return self.chain.step(score_fn, x, rows, index)
-
-    def advance(
-        self,
-        score_fn: Callable,
-        x: Any,
-        rows: Rows,
-        start: int | tf.Tensor,
-        stop: int | tf.Tensor,
-    ) -> Any:
-        score_fn, rows = _bind(score_fn, rows)
-        return self.chain.advance(score_fn, x, rows, start, stop)
-
-    def finish(self, score_fn: Callable, state: Any, rows: Rows) -> tf.Tensor:
-        score_fn, rows = _bind(score_fn, rows)
-        return self.chain.finish(score_fn, state, rows)
-
-    def images(self, state: Any) -> tf.Tensor:
-        return self.chain.images(state)
-
-    def evaluations(self, state: Any) -> tf.Tensor | None:
-        return self.chain.evaluations(state)
-
-    def num_evaluations(self, num_steps_each: int) -> int | None:
-        return self.chain.num_evaluations(num_steps_each)
+    def bind(self, score_fn: Callable, rows: Rows) -> tuple[Callable, Rows]:
+        return _bind(score_fn, rows)
 
 
 def _bind(score_fn, rows):

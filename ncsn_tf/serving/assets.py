@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from ncsn_tf.errors import UserError
 from ncsn_tf.serving import contract
+from ncsn_tf.serving.request import inputs
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 BATCHING = "batching_params.pbtxt"  # the server looks for it beside saved_model.pb
@@ -48,7 +49,7 @@ def write_warm_up(path: str | os.PathLike) -> None:
     log = _prediction_log()
     request = log.predict_log.request
     request.model_spec.signature_name = contract.SETTINGS
-    for name, value in contract.inputs(contract.SETTINGS, [0], num_steps_each=1).items():
+    for name, value in inputs(contract.SETTINGS, [0], num_steps_each=1).items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     with tf.io.TFRecordWriter(str(path)) as writer:
         writer.write(log.SerializeToString())

@@ -1,7 +1,6 @@
 """Images from a sampler that TensorFlow Serving runs, whatever the transport."""
 
 import io
-import itertools
 import math
 import random
 import re
@@ -14,15 +13,15 @@ from PIL import Image
 
 from ncsn_tf.backend.choices import MOST_ROWS
 from ncsn_tf.errors import UserError
-from ncsn_tf.serving import contract
+from ncsn_tf.serving import contract, request
 from ncsn_tf.serving.retries import Retries
+from ncsn_tf.serving.served_version import wait_for_version
 from ncsn_tf.serving.transport import Address, Kind, RequestError, Transport
 from ncsn_tf.serving.transport_grpc import GrpcTransport
 from ncsn_tf.serving.transport_rest import RestTransport
 from ncsn_tf.settings.labels import Labels
 from ncsn_tf.settings.options import show
 
-_SHORTEST_WAIT = 0.1  # seconds before a server that is loading is asked again
 # Room for the rest of a message below 4 MB, gRPC's default limit, which a proxy may have kept.
 _MESSAGE_BYTES = 4 * 2**20 - 2**16
 # How the server's batching refuses a request above its max_batch_size.
@@ -64,6 +63,7 @@ class Client:
 
     Attributes:
         version: the version of the model.
+        signatures: the names of those that it has.
 
     Raises:
         ConfigError: a step size that is none in float32.
@@ -89,21 +89,22 @@ class Client:
         self._transport = transport
         self._settings = {"num_steps_each": num_steps_each, "step_lr": step_lr}
         self._settings["num_evaluations"] = num_evaluations
-        asked = contract.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
+        asked = request.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
         has_settings = asked is not None
         self._signature = asked if has_settings else transport.pixels_signature
         self._output = transport.settings_output if has_settings else transport.pixels_output
         if step_lr is not None:
-            contract.float32_step_lr(step_lr)
+            request.float32_step_lr(step_lr)
         self._closed = threading.Event()
         self._retries = Retries(retries, backoff, self._closed, sleep=sleep, jitter=jitter)
-        self._clock = clock
         self._server_limit = math.inf
-        self.version = self._wait_for_version(version)
+        self.version = wait_for_version(transport, self._retries, version, clock)
         found = self._check_signatures()
+        self.signatures = frozenset(found)
         self._image_shape = _image_shape(found)
         # Exports of before it was there do not tell the steps that they take.
-        told = contract.EVALUATIONS if asked == contract.FEW else contract.STEPS
+        is_few = asked in (contract.FEW, contract.FEW_OF_CLASSES)
+        told = contract.EVALUATIONS if is_few else contract.STEPS
         tells_steps = has_settings and told in found[self._signature].outputs
         self._outputs = (self._output, told) if tells_steps else (self._output,)
 
@@ -141,7 +142,7 @@ class Client:
         if self._image_shape is None:
             return most
         signature = self._signature
-        if signature == contract.OF_CLASSES:  # whose outputs are as large as those of settings
+        if signature in (contract.OF_CLASSES, contract.FEW_OF_CLASSES):  # outputs are as large
             signature = contract.SETTINGS
         size = self._transport.bytes_per_value[signature] * np.prod(self._image_shape)
         return int(np.clip(_MESSAGE_BYTES // size, 1, most))
@@ -166,7 +167,7 @@ class Client:
             raise
 
     def _request(self, seeds, labels):
-        inputs = contract.inputs(self._signature, seeds, **self._settings, labels=labels)
+        inputs = request.inputs(self._signature, seeds, **self._settings, labels=labels)
         answers = self._predict(self._signature, inputs, self._outputs)
         if contract.STEPS in answers:
             self._check_steps(answers[contract.STEPS])
@@ -182,41 +183,12 @@ class Client:
             )
         return answer
 
-    def _wait_for_version(self, wanted):
-        """The version to draw from, once it is available."""
-        start = self._clock()
-        for attempt in itertools.count():
-            states = self._states()
-            if wanted and wanted not in states:
-                there = ", ".join(map(str, sorted(states))) or "none"
-                raise self._error(f"has no version {wanted} of the model, only {there}")
-            candidates = [wanted] if wanted else sorted(states, reverse=True)
-            for version in candidates:
-                if states[version].state == "AVAILABLE":
-                    return version
-            coming = [version for version in candidates if states[version].is_coming]
-            if not coming:
-                raise self._error(_why_not_served(candidates, states))
-            if self._clock() - start >= self._transport.deadline:
-                raise self._error(
-                    f"is still loading version {coming[0]} after "
-                    f"--deadline={self._transport.deadline:g} seconds"
-                )
-            self._retries.sleep(max(self._retries.pause(attempt), _SHORTEST_WAIT))
-
-    def _states(self):
-        try:
-            return self._retries.call(self._transport.status)
-        except RequestError as error:
-            if error.kind is Kind.NOT_FOUND:
-                raise UserError(f"{error}; --model=NAME says which to draw from") from None
-            raise
-
     def _check_signatures(self):
         """{name: Signature} of the version, which can do what is asked of it."""
         found = self._retries.call(self._transport.signatures, self.version)
         wrong = contract.mismatch(self._signature, found)
-        if wrong and self._signature == contract.FEW:
+        has_classes = self._signature == contract.FEW_OF_CLASSES and contract.OF_CLASSES in found
+        if wrong and (self._signature == contract.FEW or has_classes):
             raise self._error(
                 f"runs version {self.version}, of which --num_evaluations cannot be chosen: it "
                 "is that of the export (ncsn export --num_evaluations=N makes another)"
@@ -229,7 +201,7 @@ class Client:
         asked = self._settings["num_steps_each"]
         if np.any(taken == 0):
             count = int(np.sum(taken == 0))
-            raise self._error(f"says: {contract.diverged(count, self._settings['step_lr'])}")
+            raise self._error(f"says: {request.diverged(count, self._settings['step_lr'])}")
         for steps in np.unique(taken):
             if asked is not None and steps != asked:
                 raise self._error(
@@ -270,11 +242,3 @@ def _image_shape(signatures):
         if shape is not None and len(shape) == 4 and None not in shape[1:]:
             return shape[1:]
     return None
-
-
-def _why_not_served(versions, states):
-    if not versions:
-        return "has no version of the model"
-    newest = states[versions[0]]
-    reason = f": {newest.error}" if newest.error else ""
-    return f"does not serve version {versions[0]}, whose state is {newest.state}{reason}"

@@ -22,7 +22,8 @@ from ncsn_tf.errors import ConfigError, inform
 from ncsn_tf.serving import assets, contract
 from ncsn_tf.serving.conditional_signatures import conditional_functions
 from ncsn_tf.serving.metadata import METADATA
-from ncsn_tf.serving.signatures import most_evaluations, sampler_module
+from ncsn_tf.serving.signatures import sampler_module, sampling_signatures
+from ncsn_tf.serving.stored import reading, stored_weights
 from ncsn_tf.serving.versions import write_version
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
@@ -64,6 +65,7 @@ def export_run(
     max_steps_each: int = 0,
     conditional: ConditionalSettings | None = None,
     max_batch_size: int = 32,
+    export_weights: str = "float32",
     folder: str | os.PathLike | None = None,
     **chain: Any,
 ) -> Path:
@@ -74,7 +76,7 @@ def export_run(
         checkpoint: "newest", "best" or a step.
         average: whether to export the averaged weights, where the run has them.
         ema: the relative length of the average to export instead, see `averages.open_weights`.
-        max_steps_each, conditional, max_batch_size: see `save_sampler`.
+        max_steps_each, conditional, max_batch_size, export_weights: see `save_sampler`.
         folder: where the versions are; None is <run_dir>/export.
         **chain: settings of the chain that replace the run's, see `settings.chain.change_chain`.
 
@@ -98,6 +100,7 @@ def export_run(
         max_steps_each=max_steps_each,
         conditional=conditional,
         max_batch_size=max_batch_size,
+        export_weights=export_weights,
     )
 
 
@@ -110,6 +113,7 @@ def save_sampler(
     max_steps_each: int = 0,
     conditional: ConditionalSettings | None = None,
     max_batch_size: int = 32,
+    export_weights: str = "float32",
 ) -> Path:
     """Write a network's sampler to folder/<next version>/.
 
@@ -122,14 +126,18 @@ def save_sampler(
             of chains that have the steps of an equation.
         conditional: exports the signatures of conditional sampling too, unless it is None.
         max_batch_size: most images that a server merges into one run.
+        export_weights: the type in which the network's weights are stored, "float32" or "float16";
+            it computes in float32. A classifier's stay as they are.
 
     Returns and raises what `export_run` does.
     """
     assets.check_package()
     max_steps_each = _max_steps_each(max_steps_each, config)
-    module, functions = _module(network, config, max_steps_each, conditional)
+    stored = stored_weights(network, export_weights)
+    module, functions = _module(network, config, max_steps_each, conditional, stored)
     metadata = {
         **about,
+        "stored_in": export_weights,
         "interface": contract.INTERFACE,
         "max_steps_each": max_steps_each,
         "config": json.loads(config.to_json()),
@@ -155,22 +163,17 @@ def save_sampler(
     return write_version(folder, write)
 
 
-def _module(network, config, max_steps_each, conditional):
+def _module(network, config, max_steps_each, conditional, stored):
     """(what holds the weights, {signature: function}) of an export."""
-    module = sampler_module(network, config, max_steps_each)
-    names = [
-        *contract.SAMPLING,
-        *(contract.OF_FEW_STEPS if most_evaluations(config) else ()),
-        *(contract.LABELLED if config.class_names else ()),
-    ]
-    functions = {name: getattr(module, name) for name in names}
+    module = sampler_module(network, config, max_steps_each, stored)
+    functions = {name: getattr(module, name) for name in sampling_signatures(config)}
     if conditional is not None:
         classifier = None
         if conditional.classifier:
             classifier = load_classifier(conditional.classifier, config)
             module.classifier_weights = raw_variables(classifier)
         functions |= conditional_functions(
-            network,
+            reading(network, stored),
             config,
             factor=conditional.factor,
             denoise=conditional.denoise,

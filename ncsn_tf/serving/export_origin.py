@@ -15,7 +15,7 @@ from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import digest, plain_folder, user_path
 from ncsn_tf.sampling.sampler import in_batches
 from ncsn_tf.sampling.samplers import SAMPLERS
-from ncsn_tf.serving import contract, export
+from ncsn_tf.serving import contract, export, request
 from ncsn_tf.serving.metadata import read_metadata
 from ncsn_tf.serving.signatures import most_evaluations
 from ncsn_tf.serving.versions import versions
@@ -28,7 +28,7 @@ from ncsn_tf.settings.labels import (
     say_labels,
 )
 from ncsn_tf.settings.options import show
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice
 from ncsn_tf.training.run_sampler import chain_of, chain_settings
 
 
@@ -41,7 +41,7 @@ def newest_export(workdir: str | os.PathLike = "") -> Path:
     Raises:
         UserError: no run, no checkpoint, or the export cannot be written.
     """
-    run_dir = checkpoints.find_run(workdir)
+    run_dir = checkpoint_choice.find_run(workdir)
     folder = run_dir / export.FOLDER
     return _newest_version(folder) or export.export_run(run_dir)
 
@@ -104,13 +104,16 @@ class Export:
             label = EACH
         self.labels = choose_labels(label, guidance, class_names, "this export")
         of_classes = self.labels is not None
-        name = contract.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
+        name = request.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
         self._name = contract.PIXELS if name is None else name
         self._model = _load_model(path, self._name, metadata.config)
         if num_evaluations is not None and metadata.config is not None:
             _check_evaluations(path, metadata.config, num_evaluations)
         self.path = path
-        print(f"Sampling from {path}")
+        half = (
+            "" if metadata.stored_in == "float32" else f", weights stored in {metadata.stored_in}"
+        )
+        print(f"Sampling from {path}{half}")
         say_labels(self.labels, class_names)
         count = _num_evaluations(metadata.config, num_steps_each, num_evaluations)
         if count is not None:
@@ -144,7 +147,7 @@ class Export:
             return {}
 
     def _draw_batch(self, seeds, advance):
-        inputs = contract.inputs(self._name, seeds, **self._settings, labels=self.labels)
+        inputs = request.inputs(self._name, seeds, **self._settings, labels=self.labels)
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         with signals.at_once():  # one call for the whole batch; those before are written
             answer = self._model.signatures[self._name](**tensors)
@@ -152,7 +155,7 @@ class Export:
         if contract.STEPS in answer:  # exports of before it was there do not tell
             diverged = int(np.sum(answer[contract.STEPS].numpy() == 0))
             if diverged:
-                raise UserError(contract.diverged(diverged, self._settings["step_lr"]))
+                raise UserError(request.diverged(diverged, self._settings["step_lr"]))
         if contract.EVALUATIONS in answer:
             diverged = int(np.sum(answer[contract.EVALUATIONS].numpy() == 0))
             if diverged:
@@ -174,7 +177,8 @@ def _load_model(folder, name, config):
             model = tf.saved_model.load(plain)
         signatures = _signatures(model)
         wrong = contract.mismatch(name, signatures)
-        if wrong and name == contract.FEW and contract.PIXELS in signatures:
+        is_few = name in (contract.FEW, contract.FEW_OF_CLASSES)
+        if wrong and is_few and contract.PIXELS in signatures:
             raise ConfigError(f"--num_evaluations cannot be chosen of {folder}{_instead(config)}")
         if wrong:
             raise ValueError(wrong)

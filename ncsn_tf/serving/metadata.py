@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from ncsn_tf.backend.choices import EXPORT_WEIGHTS
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.serving.contract import INTERFACE
 from ncsn_tf.settings.config import Config
@@ -25,6 +26,7 @@ class Metadata:
             whose settings are another version's.
         training_step: of the checkpoint that was exported; None where it is not said.
         weights: "average", "raw" or "average of length 0.1"; None where it is not said.
+        stored_in: the type of the stored weights; exports from before they said so have float32.
     """
 
     interface: int = 1
@@ -32,6 +34,7 @@ class Metadata:
     config: Config | None = None
     training_step: int | None = None
     weights: str | None = None
+    stored_in: str = "float32"
 
 
 def read_metadata(folder: str | os.PathLike) -> Metadata:
@@ -47,8 +50,9 @@ def read_metadata(folder: str | os.PathLike) -> Metadata:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = Path(folder, METADATA).write_text('{"max_steps_each": 30}')
-        ...     read_metadata(folder)
-        Metadata(interface=1, max_steps_each=30, config=None, training_step=None, weights=None)
+        ...     metadata = read_metadata(folder)
+        >>> metadata.max_steps_each, metadata.config, metadata.stored_in
+        (30, None, 'float32')
     """
     path = Path(folder) / METADATA
     if not os.path.lexists(path):
@@ -71,12 +75,14 @@ def read_metadata(folder: str | os.PathLike) -> Metadata:
             f"{path.parent} was exported by a later version: its interface is number "
             f"{numbers['interface']}, and the last one known here is {INTERFACE}"
         )
-    step, weights = (content.get(name) for name in ("training_step", "weights"))
+    names = ("training_step", "weights", "stored_in")
+    step, weights, stored_in = (content.get(name) for name in names)
     return Metadata(
         **numbers,
         config=_config(content.get("config")),
         training_step=step if type(step) is int else None,
         weights=weights if _are_weights(weights) else None,
+        stored_in=stored_in if stored_in in EXPORT_WEIGHTS else "float32",
     )
 
 

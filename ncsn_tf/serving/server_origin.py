@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from ncsn_tf.serving import contract
 from ncsn_tf.serving.client import Client, open_transport
 from ncsn_tf.serving.in_flight import in_flight
 from ncsn_tf.serving.transport import Address
@@ -76,6 +77,20 @@ class Server:
         self._request_size = self._client.request_size(batch_size)
         print(f"Sampling from {address}, version {self._client.version} of {model}")
         say_labels(self.labels, ())
+
+    def close(self) -> None:
+        """Break off what is asked of the server; another thread may call it."""
+        self._client.close()
+
+    def class_names(self) -> list[str]:
+        """The names of the classes that its model draws, in their order; [] where it has none."""
+        has_classes = self._client.signatures >= {contract.NAMES, contract.OF_CLASSES}
+        return self._client.class_names() if has_classes else []
+
+    @property
+    def takes_evaluations(self) -> bool:
+        """Whether a request can choose the number of evaluations, and not the steps a level."""
+        return contract.FEW in self._client.signatures
 
     def amount(self, num_images: int) -> int:
         """See `Origin`."""

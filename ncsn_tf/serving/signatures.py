@@ -6,10 +6,18 @@ import numpy as np
 import tensorflow as tf
 
 from ncsn_tf import sampling
-from ncsn_tf.backend.compat import raw_variable, read_weights
+from ncsn_tf.backend.compat import read_weights
 from ncsn_tf.sampling import Rows
-from ncsn_tf.serving.contract import FEW
+from ncsn_tf.serving.contract import (
+    FEW,
+    FEW_OF_CLASSES,
+    LABELLED,
+    LABELLED_FEW_STEPS,
+    OF_FEW_STEPS,
+    SAMPLING,
+)
 from ncsn_tf.serving.specs import compiled, finite_rows, image_outputs, only_finite
+from ncsn_tf.serving.stored import Pairs, all_weights, reading
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_equation import score_on_ladder
 from ncsn_tf.training.run_sampler import chain_of, chain_score, step_sizes_of
@@ -33,15 +41,34 @@ def most_evaluations(config: Config) -> int:
     return most if is_few and most <= _MOST_EVALUATIONS else 0
 
 
-def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf.Module:
+def sampling_signatures(config: Config) -> list[str]:
+    """The names of the signatures of an export that draw, or tell of the network.
+
+    Example:
+        >>> sampling_signatures(Config())
+        ['serving_default', 'sample_uint8', 'sample', 'score']
+    """
+    has_choice, has_classes = most_evaluations(config) > 0, bool(config.class_names)
+    return [
+        *SAMPLING,
+        *(LABELLED if has_classes else ()),
+        *(OF_FEW_STEPS if has_choice else ()),
+        *(LABELLED_FEW_STEPS if has_choice and has_classes else ()),
+    ]
+
+
+def sampler_module(
+    network: Callable, config: Config, max_steps_each: int, stored: Pairs = ()
+) -> tf.Module:
     """A network's sampler: a `tf.function` for each signature in `contract.SAMPLING`.
 
     `seed` is an image's own. `image_bytes` is a PNG, `image` its pixels, `samples` the end of the
     chain in [0, 1] before it is rounded. The output `steps_per_level` is what became of the input
     of that name. A network that knows classes also has `sample_of_classes`, which is `sample` of an
     image's class and guidance, and `class_names` (`contract.LABELLED`); its other signatures draw
-    without a class. `score` is the network's answer at noise level `label` of the run's ladder, of
-    images from 0 to 1 (`run_equation.score_on_ladder`).
+    without a class, but for `sample_evaluations_of_classes`. `score` is the network's answer at
+    noise level `label` of the run's ladder, of images from 0 to 1
+    (`run_equation.score_on_ladder`).
 
     Shapes, and equal numbers of rows, are checked (`specs.compiled`): a request that has others is
     refused. A server merges the requests of strangers into one batch, in which one failure would
@@ -60,6 +87,7 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
         network: the run's network.
         config: the run's `Config`; its sampling settings are the chain's defaults.
         max_steps_each: the most Langevin steps a noise level that a request may have.
+        stored: weights that are stored in another type, of `stored_weights`.
     """
     sampler = chain_of(config)
     tile = config.sampling_tile
@@ -70,7 +98,7 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
     )
 
     def drawn(sampler, rows):
-        score_fn = read_weights(chain_score(network, config))
+        score_fn = read_weights(chain_score(network, config), stored)
         return sampling.draw(sampler, score_fn, rows, config.image_shape, clip=False, tile=tile)
 
     @tf.function(
@@ -129,31 +157,47 @@ def sampler_module(network: Callable, config: Config, max_steps_each: int) -> tf
         number = tf.fill(tf.shape(class_label), config.num_classes)
         return {"name_bytes": tf.gather(known, place), "num_classes": number}
 
-    def sample_evaluations(seed, num_evaluations):
+    # Once in the graph, also of a network that knows classes: no class is one of its labels.
+    @tf.function(autograph=False)
+    def chosen(seed, num_evaluations, *labels):
+        return drawn(choice, Rows.fill(seed, 0.0, num_evaluations, (), *labels))
+
+    def possible(num_evaluations):
         own = tf.where(num_evaluations > 0, num_evaluations, config.num_evaluations)
-        own = tf.clip_by_value(own, choice.least, choice.most)
-        samples = drawn(choice, Rows.fill(seed, 0.0, own))
+        return tf.clip_by_value(own, choice.least, choice.most)
+
+    def sample_evaluations(seed, num_evaluations):
+        own, labels = possible(num_evaluations), ()
+        if config.class_names:
+            no_class = tf.fill(tf.shape(own), config.num_classes)
+            labels = of_requests(no_class, tf.ones_like(seed, tf.float32), config.num_classes)
+        samples = chosen(seed, own, *labels)
         taken = tf.where(finite_rows(samples), own, 0)
         return image_outputs(FEW, samples, num_evaluations=taken)
 
-    score_of_level = score_on_ladder(network, config)
+    def sample_evaluations_of_classes(seed, num_evaluations, class_label, guidance):
+        own = possible(num_evaluations)
+        label, guidance = of_requests(class_label, guidance, config.num_classes)
+        samples = chosen(seed, own, label, guidance)
+        taken = tf.where(finite_rows(samples), own, 0)
+        return image_outputs(FEW_OF_CLASSES, samples, num_evaluations=taken, class_label=label)
+
+    score_of_level = score_on_ladder(reading(network, stored), config)
 
     def score(x, label):
         levels = tf.clip_by_value(label, 0, config.num_levels - 1)
         return {"score": only_finite(sampling.in_tiles(score_of_level, tile, x, levels))}
 
-    functions = [serving_default, sample_uint8, sample, score]
-    if config.class_names:
-        functions += [sample_of_classes, class_names]
+    functions = [serving_default, sample_uint8, sample, score, sample_of_classes, class_names]
+    functions += [sample_evaluations, sample_evaluations_of_classes]
     most = most_evaluations(config)
-    if most:
-        choice = chain_of(config, most)
-        functions.append(sample_evaluations)
-    named = {function.__name__: function for function in functions}
+    choice = chain_of(config, most) if most else None
+    offered = sampling_signatures(config)
+    named = {function.__name__: function for function in functions if function.__name__ in offered}
     module = tf.Module()
     # As raw variables: a Keras 3 model on a module is saved in a form that only Python can restore.
     # All of them: the frequencies of a Fourier embedding are not trained.
-    module.weights = [raw_variable(variable) for variable in network.weights]
+    module.weights = all_weights(network, stored)
     for name, function in compiled(named, config.image_shape).items():
         setattr(module, name, function)
     return module

@@ -9,7 +9,8 @@ chain       those that change the chain of a trained network
 checkpoint  which checkpoint of a run is opened
 pretrained  trained networks that come with the package
 sweep       values of a chain's setting that are tried one after the other
-flags       command lines, flagfiles, --help
+typed_flags, dataset_flags, help   absl's flags, flagfiles of data sets, --help
+flags       command lines
 
 Training, serving, evaluation, toy, generation and commands may import it; the library may not.
 """

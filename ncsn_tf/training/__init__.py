@@ -14,7 +14,8 @@
     checkpoint_files  which checkpoints a run has, how one is written and removed
     checkpoint_reading  which of them can be read: the newest that is intact
     best_files        the best checkpoint and its figure, apart from the last ones
-    checkpoints       which checkpoint of a run is opened, and the network in it
+    checkpoint_choice  which run, and which of its checkpoints, is meant
+    checkpoints       checkpoints that are opened, and the network in them
     average_files     snapshots of averages by powers of time
     averages          networks whose weights are an average of any length
     run_lock          one process at a time writes the checkpoints of a run

@@ -11,7 +11,8 @@ from ncsn_tf.settings.averages import check_length
 from ncsn_tf.settings.checkpoint import BEST, NEWEST, step_of
 from ncsn_tf.settings.options import show
 from ncsn_tf.training import average_files
-from ncsn_tf.training.checkpoints import Run, find_run, named, open_run
+from ncsn_tf.training.checkpoint_choice import find_run, named
+from ncsn_tf.training.checkpoints import Run, open_run
 from ncsn_tf.training.power_average import LARGEST_ERROR, attainable, fit, gamma_of
 from ncsn_tf.training.state import split
 

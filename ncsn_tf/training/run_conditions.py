@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
+from ncsn_tf.sampling.between import BetweenStarts
 from ncsn_tf.sampling.chain import Chain
 from ncsn_tf.sampling.completion import (
     ConditionalPredictorCorrector,
@@ -57,6 +58,38 @@ def interpolation_chain(config: Config) -> InterpolatingLangevin | Interpolating
             chain_route(config), config.denoise, **pc_settings(config)
         )
     return InterpolatingLangevin(chain_route(config), config.denoise)
+
+
+def seeds_chain(
+    config: Config,
+) -> InterpolatingLangevin | InterpolatingPredictorCorrector | BetweenStarts:
+    """The chain that interpolates between two seeds, by any sampler that can.
+
+    Of samplers of which only the start is random it begins between the two starts, and leads from
+    the image of one seed to that of the other. Of annealed Langevin and of predictor-corrector
+    sampling it is `interpolation_chain`.
+
+    Raises:
+        ConfigError: a sampler that draws noise at each step in another way.
+    """
+    if config.sampler in _SAMPLERS:
+        return interpolation_chain(config)
+    if not _only_start_is_random(config):
+        raise ConfigError(
+            "--interpolate needs --sampler=ald, pc, ode, dpm, or heun or euler without --churn, "
+            f"not {show('sampler', config.sampler)}"
+        )
+    route = chain_route(config)
+    return BetweenStarts(chain_of(config), getattr(getattr(route, "sde", None), "center", 0.5))
+
+
+def _only_start_is_random(config):
+    """Whether the run's sampler draws no noise after the start."""
+    return (
+        config.sampler == "ode"
+        or (config.sampler == "dpm" and not config.first_level_steps)
+        or (config.sampler in ("euler", "heun") and not config.churn)
+    )
 
 
 def guided_score(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ncsn_tf.backend import signals
+from ncsn_tf.backend import reactions, signals
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY = pytest.mark.parametrize("number", signals.NUMBERS, ids=lambda number: number.name)
@@ -76,14 +76,14 @@ def test_two_of_one_wish_are_one(monkeypatch):
         kill(signal.SIGTERM)
         assert signals.asked() == "SIGHUP"
         monkeypatch.setattr(os, "kill", lambda process, number: killed.append(number))
-        monkeypatch.setattr(signals, "SAME_WISH", 0.0)
+        monkeypatch.setattr(reactions, "SAME_WISH", 0.0)
         signal.raise_signal(signal.SIGTERM)
         assert killed == [signal.SIGTERM] and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_a_second_ctrl_c_in_a_notebook_ends_the_call_and_not_the_kernel(monkeypatch):
     """The first one lets the step end."""
-    monkeypatch.setattr(signals, "SAME_WISH", 0.0)
+    monkeypatch.setattr(reactions, "SAME_WISH", 0.0)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as end, signals.deferred(lambda name: None):
         kill(signal.SIGINT)
@@ -122,8 +122,8 @@ def test_nothing_is_left_behind():
 # The main thread is in one long call, as within TensorFlow.
 PROGRAM = """
 import contextlib, hashlib
-from ncsn_tf.backend import signals
-signals.GRACE, signals.SAME_WISH = 0.5, 0.2
+from ncsn_tf.backend import reactions, signals
+reactions.GRACE, reactions.SAME_WISH = 0.5, 0.2
 def long_call():
     print("started", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 1_000_000_000)  # without Python's lock
@@ -198,8 +198,8 @@ def test_the_last_line_is_plain_and_is_not_awaited_where_nobody_reads():
 def test_what_is_settled_may_take_its_time():
     program = """
 import os, signal, time
-from ncsn_tf.backend import signals
-signals.GRACE = 0.2
+from ncsn_tf.backend import reactions, signals
+reactions.GRACE = 0.2
 with signals.watched(), signals.deferred(lambda name: "too late"):
     os.kill(os.getpid(), signal.SIGTERM)
     signals.settle()

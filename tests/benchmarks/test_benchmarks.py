@@ -25,6 +25,7 @@ from benchmarks import (
     server,
     timing,
 )
+from benchmarks.cases import Case, parse_list
 from ncsn_tf import losses
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.models import functional
@@ -188,7 +189,7 @@ def test_cases_are_every_combination_and_are_checked_before_anything_runs():
 )
 def test_a_list_that_is_none_is_refused(name, text, kind):
     with pytest.raises(ConfigError, match=f"^--{name}={text} must be .* with commas between$"):
-        options.parse_list(name, text, kind)
+        parse_list(name, text, kind)
 
 
 def test_data_sets_that_are_measured():
@@ -229,7 +230,7 @@ TRAIN = {"gflop": 40.0, "first_step": 9.0, "graph_nodes": 1234}
 
 
 def test_rows_of_train_by_hand():
-    case = options.Case(Config(features=32, batch_size=16), {"features": 32})
+    case = Case(Config(features=32, batch_size=16), {"features": 32})
     first = TRAIN | {"seconds": [1.0, 1.0, 2.0], "gemm_before": 90.0, "gemm_after": 110.0}
     second = TRAIN | {"seconds": [2.0, 4.0], "gemm_before": 50.0, "gemm_after": 50.0}
     results = [first | {"peak_memory": 900.0}, second | {"peak_memory": 950.0, "first_step": 10.0}]
@@ -261,7 +262,7 @@ def test_the_references_share_is_shown_only_for_its_own_case():
 
 
 def test_rows_of_sample_by_hand():
-    case = options.Case(config(batch_size=4), {})
+    case = Case(config(batch_size=4), {})
     result = {"gemm_before": 10.0, "gemm_after": 10.0, "gflop": 1.0, "peak_memory": 1.0}
     times = {"seconds": [1.0], "step_seconds": [1.1, 1.3], "bare_seconds": [0.03, 0.05]}
     results = [result | times | {"chain_steps": 5}]
@@ -273,7 +274,7 @@ def test_rows_of_sample_by_hand():
 
 
 def test_rows_of_convolutions_by_hand():
-    case = options.Case(Config(features=128, batch_size=4), {})
+    case = Case(Config(features=128, batch_size=4), {})
     products = {"result": 0.5, "kernel_gradient": 0.25, "input_gradient": 1.0}
     first = {"convolution": "a", "number": 2, "gflop": 10.0, **products}
     images = {"convolution": "b", "number": 1, "gflop": 5.0, **products}
@@ -290,7 +291,7 @@ def test_rows_of_convolutions_by_hand():
 
 
 def test_pytorch_is_compared_with_the_case_before_it():
-    case = options.Case(config(batch_size=4), {})
+    case = Case(config(batch_size=4), {})
     result = {"gemm_before": 10.0, "gemm_after": 10.0, "gflop": 1.0, "peak_memory": 1.0}
     theirs = rows.pytorch_rows(case, [result | {"seconds": [3.0]}])
     cases = [{"rows": [{"seconds": 2.0}]}, {"rows": theirs}, {"rows": []}, {"rows": theirs}]
@@ -384,7 +385,7 @@ def test_losses_in_pytorch_are_those_of_the_objective():
 
 
 def test_rows_of_startup_memory_data_and_serve_by_hand():
-    case = options.Case(config(batch_size=10), {})
+    case = Case(config(batch_size=10), {})
     marks = [{"imported": 1.0, "first": 4.0}, {"imported": 3.0, "first": 6.0}]
     started = [{"marks": m, "later": 1.0, "graph_nodes": 7, "gemm_after": 5.0} for m in marks]
     (row,) = rows.startup_rows(case, started)

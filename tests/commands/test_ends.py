@@ -4,11 +4,13 @@ import os
 import signal
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from training_helpers import TinyNetwork
 
 from ncsn_tf.commands.console import run_command, run_named
+from ncsn_tf.evaluation.features import NETWORKS, FeatureNetwork
 from ncsn_tf.sampling.sampler import Sampler
 from ncsn_tf.training import checkpoints, hooks, loop
 from ncsn_tf.training import state as state_module
@@ -94,3 +96,37 @@ def test_the_code_of_a_run_that_a_signal_ends(flags, code, ncsn, monkeypatch):
         line = "SIGTERM: saved step 2; the same command resumes"
         assert ncsn(*TRAIN, "--num_steps=4", *flags) == (code, line)
     assert ncsn(*TRAIN, "--num_steps=4", *flags)[0] == 0
+
+
+def halves(inception, config, data_dir, cache_dir):
+    """Features of images: the means of their upper and lower halves."""
+
+    def compute(batch):
+        parts = [part.mean((1, 2, 3)) for part in np.array_split(batch, 2, axis=1)]
+        return np.stack(parts, 1).astype(np.float32), None
+
+    about = {"checksum": "0" * 16, "resize": "none", "dimension": 2}
+    return FeatureNetwork(compute, name="Halves", **about)
+
+
+def test_a_signal_while_training_measures_saves_the_step(ncsn, monkeypatch, tmp_path):
+    """The figure is left out, and the same command goes on."""
+    monkeypatch.setitem(NETWORKS, "halves", halves)
+    flags = ["--num_steps=4", "--metric_every=2", "--metric_features=halves", "--metric_samples=10"]
+    flags += ["--checkpoint_every=100", f"--cache_dir={tmp_path}/cache"]
+    draw, drawn = Sampler.draw, []
+
+    def signalled(sampler, *args, **kwargs):
+        images = draw(sampler, *args, **kwargs)
+        drawn.append(len(images))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return images
+
+    with monkeypatch.context() as asked:
+        asked.setattr(Sampler, "draw", signalled)
+        line = "SIGTERM: saved step 2; the same command resumes"
+        assert ncsn(*TRAIN, *flags) == (0, line)
+    assert drawn == [10] and not os.path.exists("run/checkpoints/best")
+    assert os.path.exists("run/checkpoints/step-2.index")
+    assert ncsn(*TRAIN, *flags)[0] == 0
+    assert os.path.exists("run/checkpoints/best/step-4.index")

@@ -44,6 +44,7 @@ def test_the_flags_reach_the_export(exported, capsys):
         "checkpoint": "newest",
         "max_steps_each": 0,
         "max_batch_size": 32,
+        "export_weights": "float32",
     }
     assert capsys.readouterr().out == f"Exported {Path('run/export/1')}\n"
     chain = ["--noaverage", "--sampler=pc", "--max_steps_each=7", "--max_batch_size=6", "--denoise"]

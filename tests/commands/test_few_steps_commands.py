@@ -53,6 +53,18 @@ def test_grids_samples_shards_and_exports_are_alike(ncsn, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("sampler", ["dpm", "heun", "ode"])
+def test_two_seeds_are_interpolated_from_image_to_image(sampler, ncsn):
+    few = [] if sampler == "ode" else ["--num_evaluations=5"]
+    flags = ["--workdir=run", f"--sampler={sampler}", *few, "--ode_tolerance=0.1", "--format=npz"]
+    seeds = ["--interpolate=4,6", "--num_samples=5", "--batch_size=2", "--out=between.npz"]
+    assert ncsn("sample", *flags, *seeds) == 0
+    assert ncsn("sample", *flags, "--seed=4", "--num_samples=3", "--out=ends.npz") == 0
+    between, ends = images("between.npz"), images("ends.npz")
+    np.testing.assert_array_equal(between[[0, -1]], ends[[0, -1]])
+    assert len(np.unique(between.reshape(5, -1), axis=0)) == 5
+
+
 @pytest.mark.parametrize(
     "flags, line",
     [
@@ -60,7 +72,10 @@ def test_grids_samples_shards_and_exports_are_alike(ncsn, capsys):
         (["--schedule=linear"], "--schedule=linear must be karras or geometric or ladder"),
         (["--rho=0.5"], "--rho=0.5 must be at least 1"),
         (["--num_evaluations=0"], "--num_evaluations=0 must be at least 1"),
-        (["--interpolate=1,2"], "a condition needs --sampler=ald or pc, not --sampler=dpm_sde"),
+        (
+            ["--interpolate=1,2"],
+            "--interpolate needs --sampler=ald, pc, ode, dpm, or heun or euler",
+        ),
         (["--sampler=dpm++"], "--sampler=dpm++ must be ald or cas or "),
     ],
 )

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from ncsn_tf.backend import signals
+from ncsn_tf.backend import reactions, signals
 from ncsn_tf.backend.outcomes import NOTE
 from ncsn_tf.commands import final_export
 from ncsn_tf.commands.final_export import export_at_the_end
@@ -94,7 +94,7 @@ def test_the_chief_ends_its_export(config, child, tmp_path):
 @pytest.mark.parametrize("is_made", [False, True])
 def test_a_worker_tells_the_chief_and_waits(is_made, config, tmp_path, monkeypatch):
     """If it comes too late, all is done, for all."""
-    monkeypatch.setattr(signals, "GRACE", 0.2)
+    monkeypatch.setattr(reactions, "GRACE", 0.2)
     workers = Workers(is_chief=False, is_made=is_made)
 
     def wait():

@@ -13,7 +13,7 @@ from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.pytorch import _numpy_scalar as numpy_scalar
 from ncsn_tf.pytorch import load_reference_weights, network_settings, read_checkpoint
 from ncsn_tf.settings.flags import parse_config
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 
 torch = pytest.importorskip("torch")
 
@@ -70,7 +70,7 @@ def test_the_average_is_taken(prefix, write, golden, golden_params, tmp_path, ca
     out = tmp_path / "run"
     assert convert(write(prefix=prefix), out) == 0, capsys.readouterr().err
     assert "117,323 weights and their average of ncsnv2, step 1234" in capsys.readouterr().out
-    path = checkpoints.latest(out)
+    path = checkpoint_choice.latest(out)
     network, config, step, is_average = checkpoints.load_network(path)
     assert (step, is_average) == (1234, True)
     assert_score(network, golden(BASE))
@@ -88,7 +88,7 @@ def test_depth_and_noise_levels_are_those_of_the_file(name, depth, write, golden
     out = tmp_path / "run"
     assert convert(write(name, average=False), out, "--image_size=64") == 0
     assert "weights of ncsnv2, step 1234" in capsys.readouterr().out
-    network, config, _, is_average = checkpoints.load_network(checkpoints.latest(out))
+    network, config, _, is_average = checkpoints.load_network(checkpoint_choice.latest(out))
     assert not is_average and config.ema_decay == 0
     assert (config.model, config.depth, config.num_levels, config.features) == (
         *("ncsnv2", depth),
@@ -100,7 +100,7 @@ def test_depth_and_noise_levels_are_those_of_the_file(name, depth, write, golden
 def test_the_experiment_is_that_of_the_largest_noise_level(write, tmp_path, capsys):
     out = tmp_path / "run"
     assert convert(write(NAMES[2]), out) == 0, capsys.readouterr().err
-    _, config, _, _ = checkpoints.load_network(checkpoints.latest(out))
+    _, config, _, _ = checkpoints.load_network(checkpoint_choice.latest(out))
     ffhq = parse_config(["train.py", "--flagfile=ffhq_256_ncsnv2"])
     for setting in ("dataset", "image_size", "step_lr", "num_steps_each", "denoise", "ema_decay"):
         assert getattr(config, setting) == getattr(ffhq, setting)
@@ -111,7 +111,7 @@ def test_flags_win_over_the_experiment(write, tmp_path, capsys):
     out = tmp_path / "run"
     flags = ["--flagfile=cifar10_ncsnv2", "--step_lr=1e-6", "--nodenoise"]
     assert convert(write(), out, *flags) == 0, capsys.readouterr().err
-    _, config, _, _ = checkpoints.load_network(checkpoints.latest(out))
+    _, config, _, _ = checkpoints.load_network(checkpoint_choice.latest(out))
     assert (config.step_lr, config.denoise) == (1e-6, False)
 
 
@@ -121,7 +121,7 @@ def test_a_data_set_does_not_bring_the_first_generations_chain(dataset, write, t
     out = tmp_path / "run"
     flags = [f"--dataset={dataset}", "--image_size=32", "--num_steps_each=2"]
     assert convert(write(), out, *flags) == 0, capsys.readouterr().err
-    _, config, _, _ = checkpoints.load_network(checkpoints.latest(out))
+    _, config, _, _ = checkpoints.load_network(checkpoint_choice.latest(out))
     expected = ["--flagfile=cifar10_ncsnv2", *flags, "--features=8", f"--workdir={out}"]
     expected = parse_config(["x", *expected])
     assert config == dataclasses.replace(expected, precision="float32")
@@ -277,7 +277,7 @@ def test_the_third_generation_becomes_a_run(third, golden, tmp_path, capsys):
     out = tmp_path / "run"
     assert convert(third, out, "--image_size=16", "--snr=0.2") == 0, capsys.readouterr().err
     assert "weights and their average of ncsnpp, step 4" in capsys.readouterr().out
-    path = checkpoints.latest(out)
+    path = checkpoint_choice.latest(out)
     vectors = golden("sde/checkpoint_ncsnpp_ve_outputs")
     for use_average, name in ((True, "output_ema"), (False, "output_model")):
         network, config, step, _ = checkpoints.load_network(path, use_average)

@@ -18,8 +18,9 @@ from ncsn_tf.generation import checkpoint_origin
 from ncsn_tf.settings import pretrained
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.pretrained import PRETRAINED, pretrained_run
+from ncsn_tf.training.checkpoint_choice import latest
 from ncsn_tf.training.checkpoint_files import files_of
-from ncsn_tf.training.checkpoints import latest, load_network, saved_config
+from ncsn_tf.training.checkpoints import load_network, saved_config
 
 MOST_BYTES = 8_000_000
 
@@ -144,9 +145,9 @@ def measured(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate, "start_for_sampling", lambda *_: tf.distribute.get_strategy())
     asked = {}
-    quality = importlib.import_module("ncsn_tf.evaluation.quality.measure")
+    measurements = importlib.import_module("ncsn_tf.commands.measurements")
     tuning = importlib.import_module("ncsn_tf.evaluation.tuning.run")
-    monkeypatch.setattr(quality, "evaluate_quality", lambda names, **given: asked.update(given))
+    monkeypatch.setattr(measurements, "evaluate_quality", lambda _, **given: asked.update(given))
     monkeypatch.setattr(tuning, "sweep_chain", lambda run, *_, **__: asked.update(run._asdict()))
 
     def run(*flags):

@@ -52,12 +52,12 @@ RIGHT_KIND[Switch] = st.one_of(st.booleans(), st.just("auto"))
 
 
 def dataclass_of(name):
-    """The dataclass of a command's flags."""
+    """The dataclass of a command's flags, from its module or one named after it."""
     module = importlib.import_module(f"ncsn_tf.commands.{COMMANDS[name][0]}")
     own = [
         kind
         for kind in vars(module).values()
-        if dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
+        if dataclasses.is_dataclass(kind) and kind.__module__.startswith(module.__name__)
     ]
     return own[0] if own else Config
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ncsn_tf.commands import import_reference
 from ncsn_tf.commands.console import run_command
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = Path(__file__).resolve().parents[1] / "golden" / "official_checkpoint_ngf8.pth"
@@ -102,7 +102,7 @@ class Interrupted:
                 if line.startswith("step 10 of"):
                     process.send_signal(signal.SIGINT)
             self.code = process.wait(60)
-        self.step = int(checkpoints.latest(folder / "runs" / "digits").rpartition("-")[2])
+        self.step = int(checkpoint_choice.latest(folder / "runs" / "digits").rpartition("-")[2])
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_a_weight_file_of_the_reference_becomes_a_run(golden, tmp_path, capsys):
     assert end.value.code == 0, capsys.readouterr().err
     assert f"Wrote {out}: " in capsys.readouterr().out
 
-    network, config, step, _ = checkpoints.load_network(checkpoints.latest(out))
+    network, config, step, _ = checkpoints.load_network(checkpoint_choice.latest(out))
     vectors = golden("ncsn_cifar10_ngf8")
     assert (config.dataset, config.features, config.num_levels, step) == ("cifar10", 8, 10, 0)
     score = network(vectors["x"], vectors["labels"])

@@ -10,6 +10,7 @@ from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.data import batches as data
 from ncsn_tf.data.decoding import decode_picture
 from ncsn_tf.data.encoded import EncodedImages
+from ncsn_tf.data.order import shuffled
 from ncsn_tf.data.source import Source, from_arrays
 
 
@@ -85,7 +86,7 @@ def test_epoch_orders_are_uncorrelated():
     """Rounds too few for the cipher behind index_shuffle give correlations of 0.9 here."""
     num_examples = 60_000
     positions = tf.range(3 * num_examples, dtype=tf.int64)
-    orders = data._shuffled(positions, num_examples, 42).numpy().reshape(3, num_examples)
+    orders = shuffled(positions, num_examples, 42).numpy().reshape(3, num_examples)
     for order in orders:
         assert len(np.unique(order)) == num_examples
     serial = [np.corrcoef(order[1:], order[:-1])[0, 1] for order in orders]

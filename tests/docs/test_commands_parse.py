@@ -21,6 +21,8 @@ OTHERS = {
 }
 SCRIPTS = ("scaling/launch.py", ".ci/requirements.py")  # with flags of train.py, or none
 
+_STARTS = ("start_tensorflow", "start_for_training", "start_for_sampling", "start_gradio", "Server")
+
 
 class Read(BaseException):
     """The flags were read; what follows is work."""
@@ -39,7 +41,7 @@ def read(monkeypatch, tmp_path):
     mine.parent.mkdir()
     for module, _ in COMMANDS.values():
         module = importlib.import_module(f"ncsn_tf.commands.{module}")
-        for start in ("start_tensorflow", "start_for_training", "start_for_sampling", "Server"):
+        for start in _STARTS:
             if hasattr(module, start):
                 monkeypatch.setattr(module, start, _stop)
     monkeypatch.setattr("ncsn_tf.commands.merge.check_places", _stop)

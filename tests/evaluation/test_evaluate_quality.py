@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ncsn_tf.commands import evaluate
+from ncsn_tf.commands import evaluate, measurements
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.commands.evaluate import EvaluateOptions
 from ncsn_tf.data.batches import load_pixels
@@ -23,7 +23,6 @@ from ncsn_tf.evaluation.features import NETWORKS, FeatureNetwork
 from ncsn_tf.evaluation.quality import copies, history, measure
 from ncsn_tf.evaluation.quality.names import short_number
 from ncsn_tf.generation import drawing
-from ncsn_tf.serving import export_origin
 from ncsn_tf.serving.metadata import Metadata
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoints
@@ -401,7 +400,7 @@ def test_an_export(command, digits, run_dir, monkeypatch):
         def chain(self):
             return {"sampler": "ald"}
 
-    monkeypatch.setattr(export_origin, "Export", Export)
+    monkeypatch.setattr(measurements, "Export", Export)
     flags = ["--features=halves", "--metrics=fid", "--num_samples=20", "--copies=never"]
     said = command(*flags, "--saved_model=run/export")
     (figure,) = history.read(run_dir)

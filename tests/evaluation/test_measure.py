@@ -21,12 +21,13 @@ from ncsn_tf.commands.evaluate import EvaluateOptions, main
 from ncsn_tf.data.batches import load_pixels
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
+from ncsn_tf.evaluation import bits as bits_module
 from ncsn_tf.evaluation import measure
 from ncsn_tf.evaluation.measure import evaluate_run
 from ncsn_tf.evaluation.record import Record, sentence
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 from ncsn_tf.training.run_network import build_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ def traces_once(loads_once):
     """A likelihood of the same, tiny network and choices is traced once for all tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "build_network", TinyNetwork)
-        patch.setattr(measure, "_bits_fn", functools.cache(measure._bits_fn))
+        patch.setattr(bits_module, "_bits_fn", functools.cache(bits_module._bits_fn))
         yield
 
 
@@ -85,7 +86,7 @@ def test_the_answer_and_its_files(run_dir, whole):
 
 
 def test_the_numbers_are_those_of_the_library(run_dir, whole):
-    network, config, *_ = checkpoints.load_network(checkpoints.latest(run_dir))
+    network, config, *_ = checkpoints.load_network(checkpoint_choice.latest(run_dir))
     source = load_source("digits", "test", image_size=4, channels=1)
     # The tile that image 3 is in: another batch would round its scores differently, and where the
     # network jumps from level to level that can cost the solver a step.
@@ -229,7 +230,7 @@ def test_a_likelihood_that_is_not_finite(run_dir, tmp_path, monkeypatch):
         return likelihood.Likelihood(bad[:, None], tf.zeros_like(bad, tf.int32))
 
     monkeypatch.setattr(likelihood, "log_likelihood", spoilt)
-    monkeypatch.setattr(measure, "_bits_fn", measure._bits_fn.__wrapped__)
+    monkeypatch.setattr(bits_module, "_bits_fn", bits_module._bits_fn.__wrapped__)
     with pytest.raises(UserError, match="the likelihood of image 1 is not .* with another --out"):
         measured(run_dir, tmp_path / "bits.json", num_images=3)
     assert not os.listdir(tmp_path)
@@ -276,7 +277,7 @@ def test_the_test_loss_is_that_of_training(run_dir, monkeypatch):
     (loss,) = losses
     assert result == {"test_loss": pytest.approx(loss.compute(), rel=1e-6)}
     assert (loss.config.batch_size, loss.config.eval_batches) == (16, 2)
-    network, *_ = checkpoints.load_network(checkpoints.latest(run_dir), True)
+    network, *_ = checkpoints.load_network(checkpoint_choice.latest(run_dir), True)
     assert loss.network is network
     source = load_source("digits", "test", image_size=4, channels=1)
     expected = load_pixels(source, 32).astype(np.float32) / 255

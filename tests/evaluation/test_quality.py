@@ -17,15 +17,11 @@ from ncsn_tf.evaluation.metrics import FeatureSums
 from ncsn_tf.evaluation.quality import copies, history, online
 from ncsn_tf.evaluation.quality.figure import Figure
 from ncsn_tf.evaluation.quality.figures import figures_of, remarks
+from ncsn_tf.evaluation.quality.image_sets import ArrayImages, FirstImages
 from ncsn_tf.evaluation.quality.images import FileImages, PictureImages, open_images
 from ncsn_tf.evaluation.quality.online import draw_and_measure
 from ncsn_tf.evaluation.quality.reference import reference_of
-from ncsn_tf.evaluation.quality.sets import (
-    ArrayImages,
-    FeatureSet,
-    FirstImages,
-    feature_set,
-)
+from ncsn_tf.evaluation.quality.sets import FeatureSet, feature_set
 from ncsn_tf.evaluation.report.folder import scalars
 from ncsn_tf.generation.block_files import read_blocks
 from ncsn_tf.generation.shards import Shard, write_shard

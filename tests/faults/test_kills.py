@@ -130,5 +130,5 @@ def test_a_signal_saves_the_step(number, command_server, tmp_path):
         signalled = time.monotonic()
         _, stderr = process.communicate(60)
     assert process.returncode == 0, stderr
-    assert time.monotonic() - signalled < 10
+    assert time.monotonic() - signalled < 30
     assert f"{signal.Signals(number).name}: saved step " in stderr

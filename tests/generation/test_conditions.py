@@ -220,7 +220,11 @@ def test_what_is_known_of_rectangles(folder):
         ({"inpaint": "one.png", "mask": "clear.png"}, ConfigError, "clear.png leaves nothing to"),
         ({"inpaint": "one.png", "mask": "small.png"}, UserError, "not 8x8: give one of that size"),
         ({"inpaint": "one.png", "sampler": "cas"}, ConfigError, "a condition needs --sampler=ald "),
-        ({"interpolate": (1, 2), "sampler": "ode"}, ConfigError, "a condition needs --sampler=ald"),
+        (
+            {"interpolate": (1, 2), "sampler": "cas"},
+            ConfigError,
+            "--interpolate needs --sampler=ald",
+        ),
         ({"classifier": "absent.npz"}, UserError, "absent.npz cannot be read: No such file"),
     ],
 )

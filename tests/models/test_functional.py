@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ncsn_tf.models import functional
+from ncsn_tf.models import functional, instance_norm
 
 
 def assert_near(actual, expected, tolerance):
@@ -50,7 +50,7 @@ def norm_inputs(scale=1.0):
 
 
 def norm(x, table):
-    return functional.instance_norm_plus(x, table, tf.constant(LEVELS, tf.int32))
+    return instance_norm.instance_norm_plus(x, table, tf.constant(LEVELS, tf.int32))
 
 
 def single(*arrays):
@@ -146,7 +146,7 @@ def test_norms_of_one_shape_share_their_graphs():
     """However many layers there are: tracing each by itself is most of training's start."""
 
     def counts():
-        shared = functional._normalize, functional._normalize_gradient
+        shared = instance_norm._normalize, instance_norm._normalize_gradient
         return [fn.experimental_get_tracing_count() for fn in shared]
 
     x, table = tf.zeros([2, 3, 7, 5]), tf.ones([4, 15])
@@ -158,7 +158,7 @@ def test_norms_of_one_shape_share_their_graphs():
             tape.watch(x)
             y = x
             for _ in range(3):
-                y = functional.instance_norm_plus(y, table, levels)
+                y = instance_norm.instance_norm_plus(y, table, levels)
         return tape.gradient(y, x)
 
     before = counts()

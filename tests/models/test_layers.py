@@ -11,13 +11,13 @@ import pytest
 import tensorflow as tf
 
 from ncsn_tf.backend import compat
-from ncsn_tf.models import functional, layers
-from ncsn_tf.models.layers import (
+from ncsn_tf.models import functional, instance_norm, layers
+from ncsn_tf.models.instance_norm_layers import (
     ConditionalInstanceNormPlus,
-    Convolution,
     InstanceNormPlus,
     NormTableInitializer,
 )
+from ncsn_tf.models.layers import Convolution
 
 
 def normal(*shape):
@@ -148,7 +148,7 @@ def test_norm_is_the_function_of_its_table():
     x, levels = normal(3, 4, 5, 6), tf.constant([6, 0, 6])
     y = layer(x, levels)
     assert weight_names(layer) == ["table"]
-    expected = functional.instance_norm_plus(tf.constant(x), layer.get_weights()[0], levels)
+    expected = instance_norm.instance_norm_plus(tf.constant(x), layer.get_weights()[0], levels)
     np.testing.assert_array_equal(y, expected)
 
 
@@ -162,7 +162,7 @@ def test_unconditional_norm_does_not_look_at_the_levels():
     layer.set_weights([np.random.default_rng(1).normal(size=(1, 18)).astype(np.float32)])
     assert np.any(layer(x, tf.constant([7, 0, 2])) != y)
     repeated = tf.constant(np.repeat(layer.get_weights()[0], 8, axis=0))
-    expected = functional.instance_norm_plus(x, repeated, tf.constant([7, 0, 2]))
+    expected = instance_norm.instance_norm_plus(x, repeated, tf.constant([7, 0, 2]))
     np.testing.assert_array_equal(layer(x, tf.constant([7, 0, 2])), expected)
 
 
@@ -207,9 +207,9 @@ def test_mixed_precision_norm_uses_its_table_in_float32():
     table = tf.constant(layer.get_weights()[0])
     assert table.dtype == tf.float32
     assert y.dtype == tf.bfloat16
-    np.testing.assert_array_equal(y, functional.instance_norm_plus(x, table, levels))
+    np.testing.assert_array_equal(y, instance_norm.instance_norm_plus(x, table, levels))
     rounded = tf.cast(tf.cast(table, tf.bfloat16), tf.float32)
-    assert np.any(y != functional.instance_norm_plus(x, rounded, levels))
+    assert np.any(y != instance_norm.instance_norm_plus(x, rounded, levels))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from ncsn_tf.backend.choices import DEPTHS
 from ncsn_tf.backend.compat import raw_variables
-from ncsn_tf.models.networks import NCSN, STAGES, NCSNv2, size_multiple
+from ncsn_tf.models.networks import NCSN, NCSNv2
+from ncsn_tf.models.refinenet import STAGES, size_multiple
 from ncsn_tf.schedule import geometric_sigmas
 from ncsn_tf.training.state import FlatWeights
 

@@ -142,7 +142,7 @@ def conditional_law(p):
 def test_mean_and_covariance_follow_the_exact_recursion(name, redraw):
     """Few levels and long steps: z_y drawn at the wrong time, or put elsewhere, would show."""
     measurement, places = CASES[name]
-    sigmas, step_lr, steps, count = geometric_sigmas(1.0, 0.5, 2), 0.1, 10, 60_000
+    sigmas, step_lr, steps, count = geometric_sigmas(1.0, 0.5, 2), 0.2, 6, 69_000
     chain = ConditionalLangevin(sigmas, measurement, redraw)
     rows = Rows.fill(tf.range(count, dtype=tf.int64), step_lr, steps, known(IMAGE, places, count))
     x = before_clipping(chain, rows).reshape(count, SIZE).astype(np.float64)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.serving import contract
+from ncsn_tf.serving import contract, request
 from ncsn_tf.serving.client import Client
 from ncsn_tf.serving.contract import Signature, Tensor
 from ncsn_tf.serving.in_flight import in_flight
@@ -335,7 +335,7 @@ def test_a_step_size_that_float32_makes_another(step_lr, value, connect):
     )
     assert transport.calls == []
     with pytest.raises(ConfigError, match=f"--step_lr={step_lr} ".replace("+", r"\+")):
-        contract.inputs("sample", [1], step_lr=step_lr)
+        request.inputs("sample", [1], step_lr=step_lr)
 
 
 @pytest.mark.parametrize(

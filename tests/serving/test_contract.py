@@ -10,9 +10,10 @@ import pytest
 
 from ncsn_tf.data.images import to_uint8
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.serving import contract
+from ncsn_tf.serving import contract, request
 from ncsn_tf.serving.contract import EXPECTED, SIGNATURES, Signature, Tensor
 from ncsn_tf.serving.specs import image_outputs
+from ncsn_tf.settings.labels import Labels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +73,7 @@ def test_an_older_export_that_tells_less(name):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_requests_have_the_types_of_the_table(name):
     seeds = np.array([2**40, -1, -(2**63)])
-    arrays = contract.inputs(name, seeds)
+    arrays = request.inputs(name, seeds)
     assert {key: (array.dtype.name, array.shape) for key, array in arrays.items()} == {
         key: (tensor.dtype, (3,)) for key, tensor in SIGNATURES[name].inputs.items()
     }
@@ -81,25 +82,36 @@ def test_requests_have_the_types_of_the_table(name):
 
 
 def test_a_request_with_settings():
-    arrays = contract.inputs("sample", [5, 6], num_steps_each=2**31 - 1, step_lr=1e-5)
+    arrays = request.inputs("sample", [5, 6], num_steps_each=2**31 - 1, step_lr=1e-5)
     assert arrays["steps_per_level"].tolist() == [2**31 - 1] * 2
     assert arrays["step_lr"].tolist() == [float(np.float32(1e-5))] * 2
     with pytest.raises(ConfigError, match="--step_lr=1e-50 would be 0 to an export"):
-        contract.inputs("sample", [1], step_lr=1e-50)
+        request.inputs("sample", [1], step_lr=1e-50)
 
 
 def test_a_request_with_a_number_of_evaluations():
-    assert contract.signature_of(None, None, 7) == contract.FEW
-    assert contract.signature_of(None, None, None, of_classes=True) == contract.OF_CLASSES
-    with pytest.raises(ConfigError, match="--num_evaluations=7 cannot be chosen with classes"):
-        contract.signature_of(None, None, 7, of_classes=True)
-    arrays = contract.inputs(contract.FEW, [5, 6], num_evaluations=7)
+    assert request.signature_of(None, None, 7) == contract.FEW
+    assert request.signature_of(None, None, None, of_classes=True) == contract.OF_CLASSES
+    asked = request.signature_of(None, None, 7, of_classes=True)
+    assert asked == contract.FEW_OF_CLASSES
+    labels = Labels((1,), ("cat", "dog"), 1.5)
+    arrays = request.inputs(asked, [5, 6], labels=labels, num_evaluations=7)
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "seed": [5, 6],
+        "num_evaluations": [7, 7],
+        "class_label": [1, 1],
+        "guidance": [1.5, 1.5],
+    }
+    of_classes = {contract.OF_CLASSES: contract.ALL[contract.OF_CLASSES]}
+    assert "no classes" in contract.mismatch(asked, {})
+    assert "has no signature sample_ev" in contract.mismatch(asked, of_classes)
+    arrays = request.inputs(contract.FEW, [5, 6], num_evaluations=7)
     assert {name: array.tolist() for name, array in arrays.items()} == {
         "seed": [5, 6],
         "num_evaluations": [7, 7],
     }
     with pytest.raises(ConfigError, match="^--step_lr=0.1 cannot be used with --num_evaluations=7"):
-        contract.signature_of(None, 0.1, 7)
+        request.signature_of(None, 0.1, 7)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +138,7 @@ def test_the_client_and_its_contract_need_no_tensorflow():
 import sys
 for name in ("tensorflow", "tensorflow_serving", "grpc", "keras"):
     sys.modules[name] = None  # importing it is an ImportError
-import ncsn_tf.serving.client, ncsn_tf.serving.contract, ncsn_tf.serving.in_flight
+import ncsn_tf.serving.client, ncsn_tf.serving.request, ncsn_tf.serving.in_flight
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

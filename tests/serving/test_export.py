@@ -33,7 +33,7 @@ from ncsn_tf.serving.export_origin import Export
 from ncsn_tf.serving.versions import versions
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.resume import RunCheckpoints
 from ncsn_tf.training.run_sampler import sampler_of
@@ -153,7 +153,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def network(run):
     """The network of the averaged weights."""
-    return checkpoints.load_network(checkpoints.latest(run.run_dir))[0]
+    return checkpoints.load_network(checkpoint_choice.latest(run.run_dir))[0]
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_metadata(run, exported):
 
 
 def test_average_and_raw_weights(run, network, exported):
-    raw, *_ = checkpoints.load_network(checkpoints.latest(run.run_dir), use_average=False)
+    raw, *_ = checkpoints.load_network(checkpoint_choice.latest(run.run_dir), use_average=False)
     for path, expected in zip(exported, (network, raw), strict=True):
         reader = tf.train.load_checkpoint(str(path / "variables" / "variables"))
         stored = [

@@ -2,7 +2,7 @@
 
 from ncsn_tf.backend import choices
 from ncsn_tf.models.ncsnpp import CHOICES
-from ncsn_tf.models.networks import STAGES
+from ncsn_tf.models.refinenet import STAGES
 from ncsn_tf.sampling.points import schedule_points
 from ncsn_tf.sampling.samplers import SAMPLERS
 

@@ -12,7 +12,8 @@ import pytest
 
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.flags import help_text, parse_config, parse_options
+from ncsn_tf.settings.flags import parse_config, parse_options
+from ncsn_tf.settings.help import help_text
 from ncsn_tf.settings.options import flag_fields, option
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.training import average_files, averages, checkpoints
+from ncsn_tf.training import average_files, averages, checkpoint_choice, checkpoints
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.averages import average_of, open_weights
 from ncsn_tf.training.power_average import gamma_of
@@ -198,7 +198,7 @@ def test_other_mistakes(run_dir, copy):
     with pytest.raises(UserError, match="has no best checkpoint, which train.py keeps with"):
         open_weights(run_dir, checkpoint="best", ema=0.1)
     with_none = run_dir.parent / "with_none"
-    network, config = checkpoints.load_network(checkpoints.latest(run_dir))[:2]
+    network, config = checkpoints.load_network(checkpoint_choice.latest(run_dir))[:2]
     config = dataclasses.replace(config, workdir=str(with_none), ema_power="", ema_every=0)
     checkpoints.save_network(network, config, 40, average=network)
     shutil.copytree(copy / average_files.FOLDER, with_none / average_files.FOLDER)

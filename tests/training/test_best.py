@@ -18,7 +18,14 @@ from training_helpers import FakeStep, TinyNetwork, assert_same_run, cut_back, n
 import ncsn_tf
 from ncsn_tf.backend import signals
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.training import best_files, checkpoint_files, checkpoints, hooks, loop
+from ncsn_tf.training import (
+    best_files,
+    checkpoint_choice,
+    checkpoint_files,
+    checkpoints,
+    hooks,
+    loop,
+)
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.best_files import Measured
 from ncsn_tf.training.checkpoints import open_config, open_run
@@ -272,7 +279,7 @@ def test_a_signal_in_a_metric_saves_the_step(config, only_counts, capsys):
 
     train(dataclasses.replace(config, checkpoint_every=100), metric=Figures(VALUES, then=kill))
     assert capsys.readouterr().err.splitlines()[-1].startswith("SIGTERM: saved step 4;")
-    assert checkpoints.latest(config.run_dir).endswith("step-4")
+    assert checkpoint_choice.latest(config.run_dir).endswith("step-4")
     assert best_names(config)[-1] == "step-2.index"
 
 

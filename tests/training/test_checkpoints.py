@@ -15,7 +15,7 @@ from ncsn_tf.backend.compat import KERAS_3, raw_variable
 from ncsn_tf.backend.devices import mirrored_strategy
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_files, checkpoint_reading, checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoint_files, checkpoint_reading, checkpoints
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.checkpoints import open_config, open_run
 from ncsn_tf.training.resume import RunCheckpoints
@@ -214,7 +214,7 @@ def test_the_last_checkpoints_are_kept(state, config):
         assert sorted(os.listdir(folder)) == ["checkpoint", *steps]
         # For TensorBoard and others that look there.
         assert tf.train.latest_checkpoint(str(folder)) == str(folder / "step-3")
-        assert run.save() == checkpoints.latest(config.run_dir) == str(folder / "step-3")
+        assert run.save() == checkpoint_choice.latest(config.run_dir) == str(folder / "step-3")
     finally:
         state.step.assign(step)
 
@@ -301,7 +301,7 @@ def test_the_newest_intact_one_is_used_by_all(how, fresh, two, config, capsys):
         for name, content in contents(folder).items()
     }
     assert renamed == before
-    assert checkpoints.latest(config.run_dir) == older
+    assert checkpoint_choice.latest(config.run_dir) == older
     open_config(config.run_dir)
     assert capsys.readouterr().err == ""
 
@@ -314,8 +314,8 @@ def test_what_is_on_disk_counts_and_no_state_file(content, fresh, two, config):
         path.write_bytes(content)
     assert RunCheckpoints(fresh, config).restore()
     assert int(fresh.step.numpy()) == 12
-    assert checkpoints.latest(config.run_dir) == two[1]
-    assert checkpoints.newest_run(config.run_dir.parent) == config.run_dir
+    assert checkpoint_choice.latest(config.run_dir) == two[1]
+    assert checkpoint_choice.newest_run(config.run_dir.parent) == config.run_dir
 
 
 def test_every_flipped_byte_is_noticed(saved):
@@ -426,13 +426,13 @@ def test_every_name_that_a_folder_can_have(name, state, fresh, settings, tmp_pat
         state.step.assign(number)
         path = RunCheckpoints(state, config).save()
     state.step.assign(7)
-    assert path == checkpoints.latest(config.run_dir)
+    assert path == checkpoint_choice.latest(config.run_dir)
     names = sorted(os.listdir(config.run_dir / "checkpoints"))
     assert names == ["checkpoint", "step-12.data-00000-of-00001", "step-12.index"]
     assert RunCheckpoints(fresh, config).restore()
     assert int(fresh.step.numpy()) == 12
     assert open_config(config.run_dir) == config
-    assert checkpoints.newest_run(Path("runs", name)) == config.run_dir
+    assert checkpoint_choice.newest_run(Path("runs", name)) == config.run_dir
     flip(Path(path + ".index"))
     with pytest.raises(UserError, match=re.escape(f"checkpoint {path} cannot be read")):
         open_config(config.run_dir)
@@ -486,9 +486,9 @@ def test_weights_alone_cannot_be_resumed(fresh, config):
 
 def test_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="holds no checkpoint"):
-        checkpoints.latest(tmp_path)
+        checkpoint_choice.latest(tmp_path)
     with pytest.raises(UserError, match="no run in"):
-        checkpoints.newest_run(tmp_path)
+        checkpoint_choice.newest_run(tmp_path)
 
 
 def test_newest_run_is_the_one_written_to_last(tmp_path):
@@ -498,7 +498,7 @@ def test_newest_run_is_the_one_written_to_last(tmp_path):
         index.touch()
         os.utime(index, (10_000 - age, 10_000 - age))
     (tmp_path / "no run").mkdir()
-    assert checkpoints.newest_run(tmp_path) == tmp_path / "b"
+    assert checkpoint_choice.newest_run(tmp_path) == tmp_path / "b"
 
 
 def test_a_run_is_opened_at_its_newest_checkpoint(state, settings, tmp_path, monkeypatch):
@@ -523,7 +523,7 @@ def test_a_network_and_its_average_are_a_run_too(real_network, settings, tmp_pat
     config = settings(model="ncsnv2", workdir=str(tmp_path / "imported"))
     network, average = build_network(config), build_network(config)
     checkpoints.save_network(network, config, 5, average)
-    path = checkpoints.latest(config.run_dir)
+    path = checkpoint_choice.latest(config.run_dir)
     for use_average, expected in [(True, average), (False, network)]:
         loaded = checkpoints.load_network(path, use_average)
         network_again, *rest = loaded
@@ -538,8 +538,12 @@ def test_a_network_alone_is_a_run_too(real_network, settings, tmp_path):
     config = settings(ema_decay=0.0, workdir=str(tmp_path / "imported"))
     keras.utils.set_random_seed(3)
     network = build_network(config)
-    assert checkpoints.save_network(network, config, step=41) == checkpoints.latest(config.run_dir)
+    assert checkpoints.save_network(network, config, step=41) == checkpoint_choice.latest(
+        config.run_dir
+    )
     assert Config.load(config.run_dir / "config.json") == config
-    loaded, stored, step, is_average = checkpoints.load_network(checkpoints.latest(config.run_dir))
+    loaded, stored, step, is_average = checkpoints.load_network(
+        checkpoint_choice.latest(config.run_dir)
+    )
     assert (stored, step, is_average) == (config, 41, False)
     np.testing.assert_array_equal(score(loaded), score(network))

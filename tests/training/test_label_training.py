@@ -6,8 +6,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-import training_helpers
-from training_helpers import assert_same_run, cut_back, numbers, replicas, train
+from training_helpers import TinyLabelled, assert_same_run, cut_back, numbers, replicas, train
 
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.commands.import_reference import main as import_main
@@ -27,26 +26,6 @@ FLAGS = [*FLAGS.split(), "--sample_every=0", "--eval_every=0", "--noexport", "--
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, [32, 8, 8], np.uint8)
 LABELS = np.arange(32) % 3
-
-
-class TinyLabelled(training_helpers.TinyNetwork):
-    """`TinyNetwork` with a shift by class in place of its tables."""
-
-    def __init__(self, config, recompute=False):
-        super().__init__(config)
-        self.num_classes = config.num_classes
-        if config.num_classes:
-            shape = (config.num_classes + 1, config.channels)
-            self.table = self.add_weight(name="table", shape=shape, initializer="zeros")
-
-    def call(self, x, levels, labels=None):
-        score = super().call(x, levels)
-        if not self.num_classes:
-            return score
-        if labels is None:
-            labels = tf.fill(tf.shape(levels), self.num_classes)
-        rows = tf.one_hot(labels, self.num_classes + 1) @ tf.convert_to_tensor(self.table)
-        return score + rows[:, None, None, :]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.sampling.sampler import Sampler
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import arithmetic, checkpoints, hooks, loop
+from ncsn_tf.training import arithmetic, checkpoint_choice, hooks, loop
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.hooks import Every
 from ncsn_tf.training.reporter import Reporter
@@ -161,7 +161,7 @@ def test_the_run_ends_with_its_checkpoint(run):
     (line,) = run.lines
     assert line.startswith(f"Starting {run.config.run_dir} at step 0 of 60 on 1 device, CPU (")
     assert Config.load(run.config.run_dir / "config.json") == run.config
-    assert checkpoints.latest(run.config.run_dir).endswith("step-60")
+    assert checkpoint_choice.latest(run.config.run_dir).endswith("step-60")
     stored = numbers(run.config.run_dir)
     name = "network/begin/kernel/.ATTRIBUTES/VARIABLE_VALUE"
     np.testing.assert_array_equal(stored[name], run.state.network.begin.kernel)
@@ -259,7 +259,7 @@ def test_a_run_whose_loss_is_not_finite_stops_with_its_weights(
         train(config)
 
     folder = config.run_dir / "checkpoints"
-    assert checkpoints.latest(config.run_dir) == str(folder / "step-4")
+    assert checkpoint_choice.latest(config.run_dir) == str(folder / "step-4")
     stored = numbers(config.run_dir)
     assert stored["skipped_steps/.ATTRIBUTES/VARIABLE_VALUE"] == 2
     good = tf.train.load_checkpoint(str(folder / "step-2"))
@@ -300,7 +300,7 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     state, _ = train(fake)
     step = int(state.step.numpy())
     assert step in (5, 6, 7)
-    assert checkpoints.latest(fake.run_dir).endswith(f"step-{step}")
+    assert checkpoint_choice.latest(fake.run_dir).endswith(f"step-{step}")
     last_line = capsys.readouterr().err.splitlines()[-1]
     name = signal.Signals(number).name
     assert last_line == f"{name}: saved step {step}; the same command resumes"
@@ -327,7 +327,7 @@ def test_a_signal_ends_a_grid_and_a_test_loss_and_saves_the_step(work, fake, mon
     monkeypatch.setattr(tf, "function", lambda function, **_: function)
     train(fake)
     assert len(calls) == 2
-    assert checkpoints.latest(fake.run_dir).endswith("step-3")
+    assert checkpoint_choice.latest(fake.run_dir).endswith("step-3")
     last_line = capsys.readouterr().err.splitlines()[-1]
     assert last_line == "SIGTERM: saved step 3; the same command resumes"
     assert not (fake.run_dir / "samples").exists()

@@ -10,7 +10,7 @@ from ncsn_tf.commands import import_reference
 from ncsn_tf.errors import UserError
 from ncsn_tf.pytorch import ReferenceCheckpoint
 from ncsn_tf.settings.flags import parse_config
-from ncsn_tf.training import checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoints
 from ncsn_tf.training.reference import import_weights
 
 BASE = "ncsnv2_32px_ngf8"
@@ -33,7 +33,7 @@ def config(tmp_path):
 def test_the_run_has_both_weights(checkpoint, config, golden_network):
     network = import_weights(*checkpoint, config, "a.pth")
     assert network.count_params() == golden_network(BASE).count_params()
-    path = checkpoints.latest(config.run_dir)
+    path = checkpoint_choice.latest(config.run_dir)
     averaged, saved, step, is_average = checkpoints.load_network(path)
     assert (saved, step, is_average) == (
         dataclasses.replace(config, precision="float32"),
@@ -59,7 +59,7 @@ def test_the_command(checkpoint, config, monkeypatch, capsys):
     monkeypatch.setattr(ncsn_tf.pytorch, "read_checkpoint", lambda path: checkpoint)
     monkeypatch.setattr(import_reference, "start_tensorflow", lambda: None)
     import_reference.main(["ncsn import", "a.pth", str(config.run_dir)])
-    saved = checkpoints.saved_config(checkpoints.latest(config.run_dir))
+    saved = checkpoints.saved_config(checkpoint_choice.latest(config.run_dir))
     assert saved == dataclasses.replace(config, precision="float32")
     out = capsys.readouterr().out
     assert "117,323 weights and their average of ncsnv2, step 1234" in out

@@ -74,7 +74,7 @@ def start(command_server, tmp_path):
             process.wait(10)
 
 
-def ends(workers, timeout=60):
+def ends(workers, timeout=180):
     """[(exit code, lines of stdout, lines of stderr)] of workers that have ended."""
     done = []
     for worker in workers:
@@ -83,7 +83,7 @@ def ends(workers, timeout=60):
     return done
 
 
-def after_step(folder, step, timeout=60):
+def after_step(folder, step, timeout=180):
     """Wait for a checkpoint of this step, or a later one."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -127,7 +127,7 @@ def test_a_kill_and_a_signal_lose_nothing(victim, start, one_process, tmp_path):
     workers[victim].kill()
     killed = time.monotonic()
     code, out, err = ends(workers)[1 - victim]
-    assert time.monotonic() - killed < 30
+    assert time.monotonic() - killed < 60  # and not for ever
     assert code == 75, err
     assert LOST in err[-1] and err[-1].startswith(f"error: worker {1 - victim} of 2 ")
     role = "worker 0 writes the run" if victim == 0 else "which writes the run"
@@ -343,7 +343,7 @@ def test_a_signal_while_the_chief_draws(start, tmp_path):
     started = time.monotonic()
     workers[1].send_signal(signal.SIGTERM)
     done = ends(workers)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 90  # on a machine that does much else
     assert [code for code, _, _ in done] == [0, 0], done
     assert done[1][2][-1] == "SIGTERM: saved step 21; the same command resumes"
     assert not (tmp_path / "run" / ".end-asked").exists()

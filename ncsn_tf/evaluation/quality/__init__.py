@@ -2,6 +2,7 @@
 
     figure      a figure with all that it depends on
     names       what figures are called
+    image_sets  what a set of images is; of arrays
     sets        features of many images: sums, vectors, probabilities
     figures     from features to figures, a pure step
     online      figures of a network, drawn and measured in memory

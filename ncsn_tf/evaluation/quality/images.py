@@ -9,7 +9,7 @@ import numpy as np
 from ncsn_tf.data.decoding import in_channels, read_picture
 from ncsn_tf.data.listing import find_pictures
 from ncsn_tf.errors import UserError, warn
-from ncsn_tf.evaluation.quality.sets import ArrayImages, Images
+from ncsn_tf.evaluation.quality.image_sets import ArrayImages, Images
 from ncsn_tf.files import array_headers, digest, is_array, map_array, read_arrays, user_path
 
 _USUAL = ("images", "samples", "arr_0", "x", "data")  # what an array of images is called

@@ -14,12 +14,14 @@ from ncsn_tf.evaluation.quality import copies as of_copies
 from ncsn_tf.evaluation.quality.figure import Figure
 from ncsn_tf.evaluation.quality.figures import figures_of, remarks, too_few
 from ncsn_tf.evaluation.quality.history import NAME, publish
+from ncsn_tf.evaluation.quality.image_sets import Images
 from ncsn_tf.evaluation.quality.images import open_images
 from ncsn_tf.evaluation.quality.online import as_figures
-from ncsn_tf.evaluation.quality.sets import PAIRS, Images, feature_set
+from ncsn_tf.evaluation.quality.sets import PAIRS, feature_set
 from ncsn_tf.evaluation.quality.sides import Drawing, Drawn, Given, Real
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training.checkpoints import find_run, open_config
+from ncsn_tf.training.checkpoint_choice import find_run
+from ncsn_tf.training.checkpoints import open_config
 from ncsn_tf.training.run_data import run_source
 
 _NEED_IMAGES = ("kid", "precision", "recall")
@@ -39,6 +41,7 @@ def evaluate_quality(
     num_seed_ranges: int = 1,
     split: str = "train",
     num_images: int = 0,
+    classes: Sequence[int] = (),
     reference: str = "",
     pairs: int = PAIRS,
     copies: str = "auto",
@@ -60,6 +63,7 @@ def evaluate_quality(
         num_seed_ranges: how often so many samples are drawn.
         split: "train" or "test": what is compared with.
         num_images: the first ones of the split; 0 is all.
+        classes: compares with the images of these classes alone; () is all.
         reference: a file or folder to compare with instead: an .npz with `mu` and `sigma`, or
             images.
         pairs: samples, and images to compare with, of which all pairs are compared, at most.
@@ -76,7 +80,7 @@ def evaluate_quality(
             written.
     """
     network = open_features(features, inception=inception, config=config, cache_dir=cache_dir)
-    real = Real(config, reference, split, num_images)
+    real = Real(config, reference, split, num_images, classes)
     say(f"Features: {network.name} ({network.checksum}), images resized: {network.resize}")
     if drawing is None:
         ranges = [Given(open_images(samples, real.channels), num_samples)]

@@ -9,8 +9,9 @@ from ncsn_tf.data.cache import cache_folder
 from ncsn_tf.data.source import Source
 from ncsn_tf.evaluation import features as networks
 from ncsn_tf.evaluation.features import FeatureNetwork
+from ncsn_tf.evaluation.quality.image_sets import Images
 from ncsn_tf.evaluation.quality.names import short_number
-from ncsn_tf.evaluation.quality.sets import PAIRS, FeatureSet, Images, Moments, feature_set
+from ncsn_tf.evaluation.quality.sets import PAIRS, FeatureSet, Moments, feature_set
 from ncsn_tf.files import array_headers, is_array, user_path
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.run_data import run_source

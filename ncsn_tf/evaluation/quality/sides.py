@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ncsn_tf.data.of_classes import of_classes
 from ncsn_tf.errors import ConfigError, UserError, inform
 from ncsn_tf.evaluation.features import FeatureNetwork
 from ncsn_tf.evaluation.measure import FOLDER
+from ncsn_tf.evaluation.quality.image_sets import FirstImages, Images
 from ncsn_tf.evaluation.quality.images import FileImages, open_images
 from ncsn_tf.evaluation.quality.reference import (
     is_moments,
@@ -16,7 +18,7 @@ from ncsn_tf.evaluation.quality.reference import (
     read_moments,
     reference_of,
 )
-from ncsn_tf.evaluation.quality.sets import FeatureSet, FirstImages, Images
+from ncsn_tf.evaluation.quality.sets import FeatureSet
 from ncsn_tf.files import digest, hold
 from ncsn_tf.training.run_data import run_source
 
@@ -43,7 +45,8 @@ class Drawing(Protocol):
 class Real:
     """The images that are compared with, opened before anything is drawn."""
 
-    def __init__(self, config, reference, split, num_images):
+    def __init__(self, config, reference, split, num_images, classes=()):
+        self._classes = [] if reference else [*classes]
         self._config, self._reference, self._split = config, reference, split
         self._limit = num_images
         self.is_moments = bool(reference) and is_moments(reference)
@@ -60,6 +63,9 @@ class Real:
                     "--workdir, or a file or folder with --reference"
                 )
             self._source = run_source(config, split)
+            if self._classes:
+                names = [config.class_names[label] for label in self._classes]
+                self._source = of_classes(self._source, self._classes, names)
             self._shape, self.count = self._source.image_shape, self._source.num_examples
 
     def check(self, images: Images) -> None:
@@ -78,7 +84,14 @@ class Real:
         if self._reference:
             return of_images(self._images, network, keep, cache_dir)
         given = {"split": self._split, "num_images": self._limit, "source": self._source}
-        return reference_of(self._config, network, keep=keep, **given)
+        found = reference_of(self._config, network, keep=keep, **given)
+        if self._classes:
+            named = f"{found.label}-of-{self._named()}"
+            found.label = found.against = named
+        return found
+
+    def _named(self):
+        return "+".join(self._config.class_names[label] for label in self._classes)
 
     def words(self, compared: FeatureSet) -> str:
         """What it is, for people."""
@@ -87,7 +100,8 @@ class Real:
         if self._reference:
             return f"{compared.count} images of {self._reference}"
         kind = "training" if self._split == "train" else "test"
-        return f"{compared.count} {kind} images of {self._config.dataset}"
+        classes = f", {self._named()}" if self._classes else ""
+        return f"{compared.count} {kind} images of {self._config.dataset}{classes}"
 
 
 class Drawn:

@@ -13,7 +13,7 @@ from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.files import check_place, require_ending, user_path, write_atomically
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_files, checkpoints
+from ncsn_tf.training import checkpoint_choice, checkpoint_files, checkpoints
 from ncsn_tf.training.run_data import with_places
 
 NAME = "report.html"
@@ -51,7 +51,7 @@ def write_report(
     Raises:
         UserError: no run, a file that cannot be read, or the place cannot be written.
     """
-    run_dir = checkpoints.find_run(workdir)
+    run_dir = checkpoint_choice.find_run(workdir)
     target = user_path(out) if out else run_dir / NAME
     check_place(target)
     require_ending(target, (".html", ".htm"))

@@ -106,6 +106,10 @@ def _row(figure):
         spread += f" of {len(figure.ranges)} ranges, minimum {min(figure.ranges):.4g}"
     sampler = figure.sampler.get("sampler", "")
     evaluations = figure.sampler.get("evaluations")
+    said = f"{sampler}, {evaluations} evaluations" if evaluations else str(sampler)
+    if "labels" in figure.sampler:
+        labels, guidance = figure.sampler["labels"], figure.sampler.get("guidance", 1.0)
+        said += f", classes {labels}, guidance {guidance:g}"
     compared = figure.reference
     if figure.num_reference is not None:
         compared = f"{figure.num_reference:,} of {figure.reference}"
@@ -116,7 +120,7 @@ def _row(figure):
         f"{figure.num_samples:,}",
         compared,
         f"{figure.features or ''} {figure.checksum or ''}".strip(),
-        f"{sampler}, {evaluations} evaluations" if evaluations else str(sampler),
+        said,
         figure.weights or "",
         f"{figure.seeds[0]} to {sum(figure.seeds) - 1}" if figure.seeds else figure.source or "",
         figure.time,

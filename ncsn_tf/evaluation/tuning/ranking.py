@@ -16,7 +16,8 @@ from ncsn_tf.files import check_place, hold
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.sampler_choice import tell_choice
 from ncsn_tf.training import best_files, checkpoint_files
-from ncsn_tf.training.checkpoints import named, open_run
+from ncsn_tf.training.checkpoint_choice import named
+from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.run_lock import run_lock
 from ncsn_tf.training.run_sampler import chain_settings, sampler_of
 

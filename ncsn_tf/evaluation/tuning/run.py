@@ -12,7 +12,8 @@ from ncsn_tf.evaluation.tuning.ranking import rank_checkpoints
 from ncsn_tf.evaluation.tuning.sweep import sweep_chain
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.sweep import Sweep
-from ncsn_tf.training.checkpoints import find_run, open_config, open_run
+from ncsn_tf.training.checkpoint_choice import find_run
+from ncsn_tf.training.checkpoints import open_config, open_run
 from ncsn_tf.training.run_data import with_places
 
 
