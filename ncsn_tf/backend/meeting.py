@@ -23,6 +23,7 @@ _NO_MESSAGE = (OSError, ValueError, TypeError, KeyError, RecursionError)
 _LARGEST = 2**20  # bytes of a message
 _SEE = 10.0  # seconds in which a file must be seen by all, on a slow file system too
 _HEAR = 3.0  # seconds for a visitor to say who it is; others wait meanwhile
+_FREE = 1.0  # seconds in which a port gets free: another worker may be looking at it right now
 _POLL = 0.25  # seconds between two tries, or looks for signals
 
 
@@ -134,7 +135,7 @@ def _join(cluster, facts, folder, deadline, timeout):
     chief = cluster.addresses[0]
     own = cluster.addresses[cluster.index]
     try:
-        _listen(own).close()  # TensorFlow will
+        _listen_soon(own, min(deadline, time.monotonic() + _FREE)).close()  # TensorFlow will
     except OSError as error:
         raise UserError(_taken(cluster, cluster.index, error)) from None
     connection = _until(deadline, lambda: _connect(chief))
@@ -195,6 +196,18 @@ def _listen(address):
         server.close()
         raise
     return server
+
+
+def _listen_soon(address, deadline):
+    """The same, once the port is free; the OSError of the last try where it stays taken."""
+    while True:
+        try:
+            return _listen(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise
+        signals.check()
+        time.sleep(_POLL)
 
 
 def _accept(server):

@@ -76,10 +76,28 @@ def test_a_worker_that_is_missing(addresses, tmp_path):
 
 
 def test_one_task_twice(addresses, tmp_path):
-    parts = [(index, {}, tmp_path, 3.0) for index in (0, 1, 1)]
+    parts = [(index, {}, tmp_path) for index in (0, 1, 1)]
     said = gather(addresses, parts)
     assert sum("two processes are worker 1" in (line or "") for line in said) >= 2
     assert None not in said
+
+
+def test_one_task_twice_at_the_same_moment(addresses, tmp_path, monkeypatch):
+    """Each tries the port while the other one has it: no third program is blamed for that."""
+    both, listen = threading.Barrier(2, timeout=10), meeting._listen
+    tried = threading.local()
+
+    def at_once(address):
+        is_first = address == addresses[1] and not hasattr(tried, "is_past")
+        tried.is_past = True
+        try:
+            return listen(address)
+        finally:
+            if is_first:
+                both.wait()  # the port is held until both have tried
+
+    monkeypatch.setattr(meeting, "_listen", at_once)
+    test_one_task_twice(addresses, tmp_path)
 
 
 @pytest.mark.parametrize("index", [0, 1])
