@@ -15,16 +15,25 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if importlib.util.find_spec("gradio") is None:  # has an environment of its own
-    collect_ignore = [f"ncsn_tf/commands/{name}.py" for name in ("app_page", "app_wishes")]
+    collect_ignore = ["ncsn_tf/commands/app_page.py"]
 
 import pytest
-import tensorflow as tf
 from _pytest import doctest
 
-# Two devices for distribution strategies; TensorFlow takes this only before its first operation.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)
+
+def pytest_configure(config):
+    """Two devices for distribution strategies, which TensorFlow takes only at its start.
+
+    Where tests are spread over processes, the one that hands them out runs none: the others need
+    not wait until it has imported TensorFlow.
+    """
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

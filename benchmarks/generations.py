@@ -4,17 +4,20 @@ Each network is trained by `ncsn train` until it has used so many minutes of pro
 start and the compilation included, one network after another; then `ncsn evaluate` measures samples
 of each. What was trained and measured is kept in --folder: the same command goes on, with more
 minutes too. Times are those that Linux counts for the process, so that other programs on the
-machine change little.
+machine change little. The data set should be there already: the first training would pay for it.
 """
 
 import dataclasses
+import functools
 import json
+import math
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ncsn_tf.commands.console import run_command
@@ -71,16 +74,19 @@ def training_flags(name: str, options: BenchmarkOptions) -> list[str]:
     return [*_COMMON, *GENERATIONS[name], *data, *options.flags.split(), *ends]
 
 
-def run_ncsn(arguments: Sequence[str], log: Path, seconds: float = float("inf")) -> float:
+def run_ncsn(
+    arguments: Sequence[str],
+    log: Path,
+    seconds: float = math.inf,
+    on_use: Callable[[float], object] = lambda used: None,
+) -> None:
     """Run `ncsn` until it ends, or is stopped by SIGTERM after so many seconds of processor time.
 
     Args:
         arguments: its command and flags.
         log: file that takes what it says, after what is there.
         seconds: of processor time, of all its threads.
-
-    Returns:
-        the processor time that it has used, in seconds.
+        on_use: called with the seconds that it has used, again and again.
 
     Raises:
         UserError: it failed; the last line it said.
@@ -88,26 +94,32 @@ def run_ncsn(arguments: Sequence[str], log: Path, seconds: float = float("inf"))
     root = str(Path(__file__).resolve().parent.parent)
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "ncsn_tf", *arguments]
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if math.isfinite(seconds):  # where this program is killed, it ends by itself
+        hard = math.ceil(seconds) + 120
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, env={**os.environ, "PYTHONPATH": paths}, stdout=output, stderr=output
+            command,
+            env={**os.environ, "PYTHONPATH": paths},
+            stdout=output,
+            stderr=output,
+            preexec_fn=functools.partial(resource.setrlimit, resource.RLIMIT_CPU, (hard, hard)),
         )
         used, is_stopped = 0.0, False
         try:
             while process.poll() is None:
                 used = max(used, processor_seconds(process.pid))
+                on_use(used)
                 if used >= seconds and not is_stopped:
                     process.send_signal(signal.SIGTERM)
                     is_stopped = True
                 time.sleep(0.2)
-        except BaseException:
-            process.send_signal(signal.SIGTERM)
+        finally:
+            process.send_signal(signal.SIGTERM)  # of this program's own end; else it is gone
             process.wait()
-            raise
     if process.returncode and not (is_stopped and process.returncode == 128 + signal.SIGTERM):
         said = log.read_text(errors="replace").splitlines() or [f"exit code {process.returncode}"]
         raise UserError(f"{said[-1].removeprefix('error: ')} (all of it: {log})")
-    return used
 
 
 def processor_seconds(pid: int) -> float:
@@ -130,8 +142,12 @@ def train(name: str, options: BenchmarkOptions) -> float:
     if left > 0:
         print(f"{name}: trains for {left / 60:.1f} minutes of processor time", file=sys.stderr)
         log = Path(options.folder, f"{name}.log")
-        had += run_ncsn(["train", *training_flags(name, options)], log, left)
-        write_atomically(kept, lambda path: path.write_text(json.dumps(had)))
+
+        def note(used):
+            write_atomically(kept, lambda path: path.write_text(json.dumps(had + used)))
+
+        run_ncsn(["train", *training_flags(name, options)], log, left, note)
+        had = json.loads(kept.read_text())
     return had / 60.0
 
 
@@ -146,7 +162,11 @@ def figures(name: str, options: BenchmarkOptions) -> dict[str, object]:
         return {
             metric: each
             for metric, each in found.items()
-            if each.num_samples == options.num_samples and metric in METRICS
+            if each.num_samples == options.num_samples
+            and each.num_reference in (None, options.num_images)
+            and (each.features or "").startswith("Train-")
+            and "sweep" not in each.details
+            and metric in METRICS
         }
 
     if len(known()) < len(METRICS):

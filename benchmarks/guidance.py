@@ -14,10 +14,11 @@ import sys
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.options import option
+from ncsn_tf.settings.options import option, show
 
 SUMMARY = "Measure how often a classifier finds the class that a network was asked to draw."
 BATCH = 64
+MOST_TEST_IMAGES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,23 +50,6 @@ def weights(text: str) -> list[float]:
     return found
 
 
-def accuracy(probabilities: object, labels: object) -> tuple[float, float]:
-    """How many images are taken for their class, and the standard error of that share.
-
-    Args:
-        probabilities: [N, K].
-        labels: int [N].
-
-    Example:
-        >>> accuracy([[0.9, 0.1], [0.8, 0.2]], [0, 1])
-        (0.5, 0.3535533905932738)
-    """
-    import numpy as np
-
-    share = float(np.mean(np.argmax(probabilities, axis=1) == labels))
-    return share, math.sqrt(share * (1 - share) / len(labels))
-
-
 def drawn(network: object, config: object, labels: object, seeds: object) -> object:
     """uint8 [N, H, W, C], the images of seeds; None where chains diverged."""
     import numpy as np
@@ -88,9 +72,11 @@ def table(options: BenchmarkOptions) -> list[str]:
     """
     import numpy as np
 
-    from ncsn_tf.data.batches import load_pixels
+    from ncsn_tf.data.batches import images_at, readable_places
     from ncsn_tf.data.images import save_rows
     from ncsn_tf.evaluation.features import open_features
+    from ncsn_tf.evaluation.metrics import classification_accuracy
+    from ncsn_tf.evaluation.quality.asked import of_seeds, unclassifiable
     from ncsn_tf.settings.labels import EACH, choose_labels
     from ncsn_tf.training.checkpoints import open_run
     from ncsn_tf.training.run_data import run_source
@@ -101,20 +87,21 @@ def table(options: BenchmarkOptions) -> list[str]:
     config = run.config
     chosen = [choose_labels(EACH, weight, config.class_names, "this run") for weight in asked]
     features = open_features(options.features, config=config)
+    every = of_seeds(chosen[0], range(config.num_classes))
+    why = unclassifiable(every, features.name, features.num_classes)
+    if why:
+        raise ConfigError(f"{show('features', options.features)} {why}")
 
     def share_of(pixels, labels):
         parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-        found = [features(part).probabilities for part in parts]
-        if found[0] is None or found[0].shape[1] != config.num_classes:
-            raise ConfigError(
-                f"--features={options.features} must have a probability for each of the "
-                f"{config.num_classes} classes"
-            )
-        share, error = accuracy(np.concatenate(found), labels)
+        found = np.concatenate([features(part).probabilities for part in parts])
+        share, error = classification_accuracy(found, labels)
         return f"{100 * share:.1f} % | {100 * error:.1f}"
 
     test = run_source(config, "test")
-    count = min(test.num_examples, 2000)
+    places = readable_places(test, min(test.num_examples, MOST_TEST_IMAGES))
+    places = places[test.labels[places] >= 0]
+    of_test = share_of(images_at(test, places), test.labels[places])
     evaluations = chain_of(config).num_evaluations(config.num_steps_each)
     lines = [
         f"{config.dataset}, {config.model}, {config.features} features, sampler {config.sampler}, "
@@ -122,7 +109,7 @@ def table(options: BenchmarkOptions) -> list[str]:
         "",
         "| guidance | evaluations | taken for their class | standard error |",
         "|---|---|---|---|",
-        f"| {count} test images | | {share_of(load_pixels(test, count), test.labels[:count])} |",
+        f"| {len(places)} test images | | {of_test} |",
     ]
     print(lines[-1], file=sys.stderr)
     seeds = options.seed + np.arange(options.num_samples, dtype=np.int64)

@@ -6,6 +6,7 @@ import os
 from benchmarks.cases import Case, Options, parse_list
 from ncsn_tf.backend.sizes import ImageSize
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.settings.averages import check_kept
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_config
 from ncsn_tf.settings.options import option, show
@@ -65,11 +66,28 @@ class TrainOptions(Options):
     recompute: str = _list("false", "keep only the blocks' inputs")
     dropout: str = _list("0", "share that blocks set to 0, of the third generation")
     ema_decay: str = _list("0", "decay of the averaged weights; 0 is off")
+    ema_power: str = option(
+        "", "also with averages of these lengths kept, as 0.05,0.1, in turns", "compared"
+    )
     num_virtual_devices: str = _devices("0")
     onednn: str = _onednn()
     pytorch: bool = _pytorch()
     seconds: float = _seconds(10.0)
     repeats: int = _repeats()
+
+    def cases(self) -> list[Case]:
+        cases = super().cases()
+        if not self.ema_power:
+            return cases
+        check_kept(self.ema_power, 0)
+        return [
+            Case(
+                dataclasses.replace(case.config, ema_power=kept),
+                {**case.settings, "ema_power": kept},
+            )
+            for case in cases
+            for kept in ("", self.ema_power)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,16 @@ _NODES = ("graph_nodes", "graph nodes", "{:,}".format)
 
 # What is shown of a row: [(key, title, how a value is written)].
 COLUMNS = {
-    "train": [*_SPEED, _PEAK, ("first_step", "first step after", _seconds), _NODES],
+    "train": [
+        *_SPEED,
+        ("processor", "processor", _seconds),
+        _PEAK,
+        ("over_without", "times without", "{:.2f}".format),
+        ("processor_over", "of processor", "{:.2f}".format),
+        ("memory_over", "more memory", _mib),
+        ("first_step", "first step after", _seconds),
+        _NODES,
+    ],
     "sample": [
         *_SPEED,
         ("langevin_step", "Langevin step", _seconds),
@@ -125,7 +134,8 @@ COLUMNS = {
 LEGENDS = {
     "train": "share: GFLOP/s over the mean of the GEMM rates (2048^3, float32, GFLOP/s); "
     "reference: the reference implementation's share (given, not measured); ratio: of the two; "
-    "times PyTorch: its seconds in this run over ours",
+    "times PyTorch: its seconds in this run over ours; processor: seconds of all threads, a step; "
+    "times without: seconds over those without --ema_power, in the same turn, and so of processor",
     "sample": "seconds: of a network evaluation, called from Python; overhead: of a Langevin step "
     "inside the compiled chain over it; own work: of such a step whose score costs nothing, as a "
     "share of it; the other columns are those of train",

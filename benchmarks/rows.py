@@ -25,6 +25,7 @@ def train_rows(case: Case, results: list[dict]) -> list[dict]:
     return [
         {
             **_speed("train", case, results, "seconds", gflop),
+            "processor": _median(results, "processor_seconds"),
             "peak_memory": max(result["peak_memory"] for result in results),
             "first_step": _median(results, "first_step"),
             "graph_nodes": results[0]["graph_nodes"],
@@ -64,14 +65,6 @@ def pytorch_rows(case: Case, results: list[dict]) -> list[dict]:
             "peak_memory": max(result["peak_memory"] for result in results),
         }
     ]
-
-
-def compare_with_pytorch(cases: list[dict]) -> None:
-    """Give each case that PyTorch's follows the times that it is as fast."""
-    for ours, theirs in zip(cases, cases[1:], strict=False):
-        if theirs["rows"] and theirs["rows"][0].get("program") and ours["rows"]:
-            row = ours["rows"][0]
-            row["over_pytorch"] = theirs["rows"][0]["seconds"] / row["seconds"]
 
 
 def convolutions_rows(case: Case, results: list[dict]) -> list[dict]:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import machine, options, report, rows
+from benchmarks import comparisons, machine, options, report, rows
 from benchmarks.cases import Case, Options
 from benchmarks.children import DoesNotFit, measure
 from ncsn_tf.commands.console import run_command
@@ -71,7 +71,7 @@ def jobs(name: str, chosen: Options, folder: str, say: Callable[[str], object]) 
         parameters = {"seconds": chosen.seconds} if hasattr(chosen, "seconds") else {}
         for case in cases:
             yield Job(name, case, parameters)
-            if getattr(chosen, "pytorch", False):
+            if getattr(chosen, "pytorch", False) and not case.config.ema_power:
                 yield Job("pytorch", case, {**parameters, "work": name})
         for number, case in chosen.prepared_cases() if name == "data" else ():
             yield Job("prepared", case, {**parameters, "number": number})
@@ -142,7 +142,8 @@ def run(name: str, chosen: Options, say: Callable[[str], object] = lambda line: 
             for job, note, results in zip(planned, notes, answers, strict=True)
         ],
     }
-    rows.compare_with_pytorch(measured["cases"])
+    comparisons.compare_with_pytorch(measured["cases"])
+    comparisons.compare_with_averages(measured["cases"])
     return measured
 
 

@@ -1,5 +1,7 @@
 """Seconds of a training step; started by `benchmarks.run`."""
 
+import time
+
 from benchmarks.children import Request, answer
 from benchmarks.machine import gemm_rate, peak_memory
 from benchmarks.timing import repeat
@@ -9,9 +11,9 @@ def measure(request: Request) -> dict:
     """Steps on synthetic data for `seconds`, between two measurements of the GEMM rate.
 
     Returns:
-        seconds: of each step. first_step: seconds from the start of the process to the end of the
-        first step. gflop: counted operations of one step. gemm_before, gemm_after: GFLOP/s.
-        peak_memory: MiB. graph_nodes.
+        seconds: of each step. processor_seconds: of all threads, a step. first_step: seconds from
+        the start of the process to the end of the first step. gflop: counted operations of one
+        step. gemm_before, gemm_after: GFLOP/s. peak_memory: MiB. graph_nodes.
     """
     from ncsn_tf.commands.start import start_for_training
 
@@ -24,13 +26,16 @@ def measure(request: Request) -> dict:
     first_step = request.age()
     training.step()
     before = gemm_rate()
+    processor = time.process_time()
     seconds = repeat(training.step, request.parameters["seconds"])
+    processor = time.process_time() - processor
     peak = peak_memory()
     after = gemm_rate()
     training.check()
     forward = operations.forward_gflop(training.state.network) * request.config.batch_size
     return {
         "seconds": seconds,
+        "processor_seconds": processor / len(seconds),
         "first_step": first_step,
         "gflop": operations.TRAINING_FACTOR * forward,
         "gemm_before": before,

@@ -32,9 +32,9 @@ class Likelihood(NamedTuple):
 class Probes(NamedTuple):
     """Directions v in which a Jacobian J is looked at, to have its trace.
 
-    rademacher: every element is +1 or -1, so that v^T J v is exact where J is diagonal
-    gaussian:   v ~ N(0, I)
-    exact:      the D unit vectors: the trace is the sum over them
+    * rademacher: every element is +1 or -1, so that v^T J v is exact where J is diagonal
+    * gaussian: v ~ N(0, I)
+    * exact: the D unit vectors: the trace is the sum over them
 
     Attributes:
         kind: one of `DIVERGENCES`.

@@ -44,6 +44,19 @@ def _ctrl_c_as_before():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def graphs_as_written():
+    """Graphs run as they are written: to rewrite them takes up to a third of a test's time.
+
+    For tests of what commands do, not of numbers: those are to be of the graphs that users run.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="session")
 def golden():
     """name -> {key: array} of tests/golden/NAME.npz."""

@@ -26,7 +26,7 @@ class Command(NamedTuple):
     def ncsn(self):
         """`["train", "--flag=..."]` where it is a command of `ncsn`, else None."""
         words = self.words
-        if words[0] == "ncsn":
+        if words[0] in ("ncsn", ".venv-app/bin/ncsn"):
             return words[1:]
         if words[:3] == ["python", "-m", "ncsn_tf"]:
             return words[3:]

@@ -28,10 +28,11 @@ def main():
     sys.path.insert(0, str(ROOT))
     from ncsn_tf.backend import compat
     from ncsn_tf.commands.start import start_tensorflow
-    from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+    from ncsn_tf.generation.checkpoint_origin import Opened
     from ncsn_tf.serving.export_origin import Export, newest_export
     from ncsn_tf.settings.config import Config
     from ncsn_tf.training import checkpoints
+    from ncsn_tf.training.averages import open_weights
     from ncsn_tf.training.loop import train
 
     config = Config(
@@ -68,7 +69,7 @@ def main():
         print(f"Wrote {path} to {target}")
 
         with strategy.scope():
-            origins = {"checkpoint": open_checkpoint("run")}
+            origins = {"checkpoint": Opened(open_weights("run")).origin()}
         origins["saved_model"] = Export(newest_export("run"))
         images = {}
         for kind, origin in origins.items():

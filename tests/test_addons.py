@@ -7,7 +7,8 @@ import pytest
 import runs
 from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
-from ncsn_tf.backend.compat import KERAS_3, import_addons
+from ncsn_tf.backend.compat import KERAS_3
+from ncsn_tf.backend.compat_optimizers import import_addons
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import state as state_module

@@ -14,7 +14,13 @@ import pytest
 import ncsn_tf
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ("--features=2", "--num_levels=2", "--num_steps_each=1", "--num_steps=3", "--batch_size=8")
+# The network with the fewest operations: traced and compiled in a moment.
+TINY = (
+    *("--model=ddpmpp", "--features=4", "--multipliers=1", "--num_res_blocks=1"),
+    *("--attention_sizes=none", "--sde=vp", "--beta_max=1", "--num_levels=2", "--num_steps=3"),
+    *("--sampler=pc", "--predictor=ancestral", "--corrector=none", "--num_steps_each=1"),
+    "--batch_size=8",
+)
 
 
 def test_requirements_are_those_of_pyproject():

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from ncsn_tf.backend.compat import KERAS_3
 from ncsn_tf.backend.devices import mirrored_strategy
-from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+from ncsn_tf.generation.checkpoint_origin import Opened
 from ncsn_tf.serving.export_origin import Export, newest_export
 from ncsn_tf.training import checkpoint_choice, checkpoints
+from ncsn_tf.training.averages import open_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ROOT / "tests" / "golden" / "package_sets"
@@ -67,7 +68,7 @@ def test_weights_of_either_set_draw_its_images(kind, kept):
         origin = Export(newest_export(run_dir))
     else:
         with mirrored_strategy(["CPU:0"]).scope():
-            origin = open_checkpoint(run_dir)
+            origin = Opened(open_weights(run_dir)).origin()
     seeds = np.arange(len(images[kind]))
     ((_, drawn),) = origin.images(seeds, tqdm(disable=True))
     assert largest_difference(drawn, images[kind]) <= 1

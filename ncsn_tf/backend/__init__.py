@@ -1,6 +1,6 @@
 """What everything stands on: TensorFlow itself, and the names that can be chosen.
 
-* `compat`: what differs between package sets
+* `compat`, `compat_optimizers`: what differs between package sets
 * `random`: counter-based random numbers
 * `devices`: devices and the strategy over them
 * `tiles`: the parts in which a batch is computed

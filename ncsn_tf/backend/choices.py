@@ -27,7 +27,7 @@ CORRECTORS = ("ald", "langevin", "none")
 DIVERGENCES = ("rademacher", "gaussian", "exact")
 MASKS = ("left", "right", "top", "bottom", "center", "random")
 SPACES = ("pixels", "features")
-QUALITY_METRICS = ("fid", "kid", "is", "precision", "recall")
+QUALITY_METRICS = ("fid", "kid", "is", "precision", "recall", "accuracy")
 
 # The largest image, in numbers, on which the exact Jacobian's trace is taken: 16 x 16 grey pixels.
 LARGEST_EXACT = 256

@@ -1,5 +1,7 @@
 """What differs between package sets and builds of TensorFlow: the only place that asks.
 
+The part of it that is about optimizers is `compat_optimizers`.
+
 The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addons, is TensorFlow
 2.15 with Keras 2.15.
 """
@@ -7,10 +9,8 @@ The default set is TensorFlow 2.21 with Keras 3; the other, for TensorFlow Addon
 import contextlib
 import functools
 import itertools
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from types import ModuleType
 
 import keras
 import tensorflow as tf
@@ -193,35 +193,18 @@ def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
 
     @functools.wraps(function)
     def call(*tensors):
-        with _gradients_of_graph():
+        with gradients_of_graph():
             return decorated(*tensors)
 
     return call
 
 
-def apply_gradients(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[tf.Tensor],
-    variables: Sequence["keras.Variable | tf.Variable"],
-) -> None:
-    """`optimizer.apply_gradients`, after which the graph that it is traced in can be freed.
-
-    It adds the replicas' gradients by an operation that has a custom gradient itself.
-
-    Example:
-        >>> variable = tf.Variable(1.0)
-        >>> optimizer = keras.optimizers.SGD(0.5)
-        >>> apply_gradients(optimizer, [tf.constant(1.0)], [variable])
-        >>> float(variable)
-        0.5
-    """
-    with _gradients_of_graph():
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-
-
 @contextlib.contextmanager
-def _gradients_of_graph():
-    """Custom gradients that are traced in this context live as long as their graph."""
+def gradients_of_graph() -> Iterator[None]:
+    """Custom gradients that are traced in this block live as long as their graph.
+
+    See `custom_gradient`, for functions of others that have such gradients.
+    """
     registered = gradient_registry._registry  # {name: {"type": function, ...}}, in order
     before = len(registered)
     yield
@@ -238,51 +221,6 @@ def _keep_in(graph, entry):
     kept.append(entry["type"])
     index, graph_of = len(kept) - 1, weakref.ref(graph)
     entry["type"] = lambda op, *upstream: graph_of()._ncsn_gradients[index](op, *upstream)
-
-
-def build_optimizer(
-    optimizer: keras.optimizers.Optimizer, variables: Sequence["keras.Variable | tf.Variable"]
-) -> None:
-    """Create an optimizer's variables.
-
-    Example:
-        >>> optimizer, layer = keras.optimizers.Adam(), keras.layers.Dense(1)
-        >>> layer.build((None, 2))
-        >>> build_optimizer(optimizer, layer.trainable_variables)
-        >>> [tuple(moment.shape) for moment in adam_moments(optimizer, layer.kernel)]
-        [(2, 1), (2, 1)]
-    """
-    if hasattr(optimizer, "build"):
-        optimizer.build(variables)
-    else:
-        # Addons' optimizers are of Keras's older class, which has no public way to do this.
-        optimizer._create_all_weights(variables)
-
-
-def adam_moments(
-    optimizer: keras.optimizers.Optimizer, variable: "keras.Variable | tf.Variable"
-) -> list[tf.Variable]:
-    """The `tf.Variable`s of Adam's first and second moment of a variable."""
-    if KERAS_3:
-        index = optimizer._get_variable_index(variable)
-    else:
-        index = optimizer._index_dict[optimizer._var_key(variable)]
-    return [
-        raw_variable(moments[index]) for moments in (optimizer._momentums, optimizer._velocities)
-    ]
-
-
-def import_addons() -> ModuleType | None:
-    """tensorflow_addons, or None where it is not installed: it cannot be beside Keras 3."""
-    if KERAS_3:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its notice of the end of its development
-            import tensorflow_addons
-    except ImportError:
-        return None
-    return tensorflow_addons
 
 
 @contextlib.contextmanager

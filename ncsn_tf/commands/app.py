@@ -14,7 +14,7 @@ from ncsn_tf.errors import ConfigError, UserError, warn
 from ncsn_tf.serving.transport import Address
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.options import option, show, values_of
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
 SUMMARY = """\
@@ -25,9 +25,14 @@ Draw in the browser: the chain as it is drawn, parts of pictures filled, two see
   ncsn app --server=host:8500         with TensorFlow Serving, over gRPC
   ncsn app --server=http://host:8501  with TensorFlow Serving, over REST
 
-Needs Gradio, the extra `app` of this package: pip install gradio. Every image comes with the
-command of ncsn sample that draws it again."""
+Needs Gradio, in an environment of its own: in a clone make .venv-app/installed, then
+.venv-app/bin/ncsn app; elsewhere pip install 'ncsn_tf[app]'. Every image comes with the command of
+ncsn sample that draws it again."""
 
+_NO_GRADIO = (
+    "ncsn app needs Gradio, in an environment of its own: in a clone make .venv-app/installed, "
+    "then .venv-app/bin/ncsn app; elsewhere pip install 'ncsn_tf[app]' in a new environment"
+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -74,7 +79,7 @@ class AppOptions:
     def source_flags(self) -> list[str]:
         """The flags of `ncsn sample` that name what is drawn from."""
         names = ("workdir", "pretrained", "server", "checkpoint", "model")
-        values = {name: getattr(self, name) for name in names}
+        values = values_of(self, names)
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return [show(name, value) for name, value in values.items() if value != defaults[name]]
 
@@ -102,8 +107,9 @@ def main(argv: list[str]) -> None:
 
     page = Page(source, options.painted)
     try:
-        print(f"Listening on {page.open(options.host, options.port)} (Ctrl-C ends it)", flush=True)
         with signals.outcome("closed", 0):
+            address = page.open(options.host, options.port)
+            print(f"Listening on {address} (Ctrl-C ends it)", flush=True)
             while True:
                 signals.check()
                 time.sleep(0.2)
@@ -118,6 +124,6 @@ def start_gradio() -> None:
         UserError: it is not installed.
     """
     if importlib.util.find_spec("gradio") is None:
-        raise UserError("ncsn app needs Gradio: pip install 'ncsn_tf[app]', or pip install gradio")
+        raise UserError(_NO_GRADIO)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"

@@ -1,18 +1,19 @@
 """The page of `ncsn app`, by Gradio: where it listens, and what stands on it."""
 
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from ncsn_tf.commands.app_sources import MOST_IMAGES, Source
-from ncsn_tf.commands.app_wishes import SMALLEST, Wishes, as_text
+from ncsn_tf.commands.app_wishes import KEEP, SMALLEST, Told, Wishes, as_text
 from ncsn_tf.errors import UserError
 from ncsn_tf.settings.options import show
 
 _LARGEST_FILE = "20mb"  # that can be uploaded
-_MOST_WAITING = 16  # wishes
+_MOST_EVENTS = 100  # that Gradio keeps: wishes have a line of their own, which is shorter
 _NO_CLASS = "(none)"
 _OWN = "(its own)"
 # A page of this machine alone: the browser itself refuses what would come from another.
@@ -30,8 +31,8 @@ _WORK = {
 
 _AT_ONCE = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 _IN_TURN = {
-    "concurrency_limit": 1,
-    "concurrency_id": "draw",
+    "concurrency_limit": None,  # they wait in a line of their own
+    "trigger_mode": "multiple",
     "show_progress": "hidden",
     "api_visibility": "private",
 }
@@ -75,7 +76,7 @@ class Page:
             UserError: nothing can listen there.
         """
         try:
-            self._blocks.queue(max_size=_MOST_WAITING, default_concurrency_limit=1).launch(
+            self._blocks.queue(max_size=_MOST_EVENTS).launch(
                 server_name=host,
                 server_port=port or None,
                 share=False,
@@ -97,7 +98,7 @@ class Page:
 
     def close(self) -> None:
         """Stop what is drawn, and listen no more."""
-        self._wishes.stop_all()
+        self._wishes.close()
         self._blocks.close(verbose=False)
 
     # What stands on the page.
@@ -108,7 +109,6 @@ class Page:
             title="ncsn app", analytics_enabled=False, delete_cache=(600, 3600)
         ) as blocks:
             gr.Markdown(f"## ncsn app\nDraws from {as_text(source.name)}")
-            number = gr.State(0)
             with gr.Row():
                 with gr.Column(scale=2), gr.Tabs():
                     asked = {work: self._tab(work) for work in _WORK if source.samplers[work]}
@@ -133,26 +133,27 @@ class Page:
                         each = gr.Textbox(show_label=False, lines=8, elem_id="each")
             if not source.shows_chain:
                 gr.Markdown("A server shows no images on their way, only those that are drawn.")
-            shown = [picture, said, command, each]
+            shown = {"picture": picture, "said": said, "command": command, "each": each}
             functions = {
                 "draw": self._wishes.plain,
                 "complete": self._wishes.fill,
                 "between": self._wishes.between,
             }
             for work, (button, inputs, editor) in asked.items():
-                waits = button.click(self._wishes.begin, None, [number, said], **_AT_ONCE)
-                waits.then(functions[work], [number, *inputs], shown, **_IN_TURN)
+                _on_click(button, functions[work], inputs, shown)
                 if editor is not None:
                     take, canvas, seed = editor
-                    waits = take.click(self._wishes.begin, None, [number, said], **_AT_ONCE)
-                    waits.then(
-                        self._wishes.to_paint_on,
-                        [number, seed],
-                        [canvas, said, command],
-                        **_IN_TURN,
-                    )
-            stop.click(self._wishes.stop, None, said, **_AT_ONCE)
-            blocks.unload(self._wishes.leave)
+                    places = {"picture": canvas, "said": said, "command": command}
+                    _on_click(take, self._wishes.to_paint_on, [seed], places)
+
+            def stop_mine(request: gr.Request):
+                return _shown(self._wishes.stop(request.session_hash).said)
+
+            def leave(request: gr.Request):
+                self._wishes.stop(request.session_hash)
+
+            stop.click(stop_mine, None, said, **_AT_ONCE)
+            blocks.unload(leave)
         return blocks
 
     def _tab(self, work):
@@ -216,3 +217,29 @@ class Page:
             "num_steps_each": "Steps at each noise level",
         }
         return {"label": labels.get(flag, "Steps"), "visible": flag is not None}
+
+
+def _on_click(
+    button: gr.Button,
+    function: Callable[..., Iterator[Told]],
+    inputs: list,
+    places: dict[str, Any],
+) -> None:
+    """Have a button show what a function of `Wishes` tells.
+
+    Args:
+        button: the button.
+        function: of the visitor and the inputs' values.
+        inputs: the page's fields.
+        places: {attribute of `Told`: where it is shown}.
+    """
+
+    def tell(request: gr.Request, *values):
+        for told in function(request.session_hash, *values):
+            yield tuple(_shown(getattr(told, name)) for name in places)
+
+    button.click(tell, inputs, list(places.values()), **_IN_TURN)
+
+
+def _shown(news):
+    return gr.skip() if news is KEEP else news

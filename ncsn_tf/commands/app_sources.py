@@ -16,6 +16,7 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.generation.playing import Drawing
 from ncsn_tf.serving.server_origin import Server
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.options import show
 
 MOST_IMAGES = 64  # of a wish
@@ -106,6 +107,7 @@ class Source:
         """
         options = parse_options(["ncsn sample", *flags], SampleOptions)
         options.validate()
+        check_inputs(options)
         origin = self._origin(options)
         count = options.count(*(() if origin.inputs is None else (len(origin.inputs),)))
         return Drawing(origin, options.seed + np.arange(count, dtype=np.int64))

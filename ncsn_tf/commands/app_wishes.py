@@ -1,40 +1,44 @@
-"""What the buttons of the page of `ncsn app` do: wishes that wait, are drawn, and are stopped."""
+"""What the buttons of the page of `ncsn app` do: wishes that wait, are drawn, and are stopped.
 
-import itertools
+Nothing here needs Gradio: `app_page` shows what is told.
+"""
+
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
-import gradio as gr
 import numpy as np
 from PIL import Image
 
 from ncsn_tf.commands.app_sources import Source, Wish, command_of, commands_of_each
 from ncsn_tf.commands.failures import explanation
 from ncsn_tf.data.images import grid
-from ncsn_tf.errors import UserError
-from ncsn_tf.generation.playing import Drawing, Shown, save_painted
+from ncsn_tf.generation.playing import Shown, save_painted
+from ncsn_tf.generation.turns import Line
 
 SMALLEST = 448  # pixels: smaller pictures are enlarged to be seen and painted on
+MOST_WAITING = 16  # wishes, beside the one that is drawn
+KEEP = object()  # what stands on the page already
 
 
-class _Ticket:
-    """A wish that waits or is drawn."""
+class Told(NamedTuple):
+    """What the page shows from now on; `KEEP` is what stood there.
 
-    def __init__(self, visitor: str) -> None:
-        self.visitor = visitor
-        self.is_stopped = False
-        self.drawing: Drawing | None = None
+    Attributes:
+        picture: of all images of a wish; None is an empty place.
+        said: a line of Markdown.
+        command: that draws it again.
+        each: the commands of single images, one a line.
+    """
 
-    def stop(self) -> None:
-        """Stop it, whether it waits or is drawn."""
-        self.is_stopped = True
-        if self.drawing is not None:
-            self.drawing.stop()
+    picture: Image.Image | None | object = KEEP
+    said: str | object = KEEP
+    command: str | object = KEEP
+    each: str | object = KEEP
 
 
 class Wishes:
-    """Those of all visitors. One is drawn at a time, which the page's queue sees to.
+    """Those of all visitors, of which one is drawn at a time.
 
     Args:
         source: what they are drawn from.
@@ -44,89 +48,77 @@ class Wishes:
     def __init__(self, source: Source, painted: str | os.PathLike) -> None:
         self._source = source
         self._painted = painted
-        self._tickets: dict[int, _Ticket] = {}
-        self._numbers = itertools.count(1)
+        self._line = Line(MOST_WAITING)
 
-    def stop_all(self) -> None:
-        """Stop what is drawn and what waits."""
-        for ticket in list(self._tickets.values()):
-            ticket.stop()
+    def __len__(self) -> int:
+        """Those that wait or are drawn."""
+        return len(self._line)
 
-    # What the buttons do; Gradio tells whose request it is.
+    def close(self) -> None:
+        """Stop what is drawn and what waits, and begin nothing any more."""
+        self._line.close()
 
-    def begin(self, request: gr.Request) -> tuple[int, str]:
-        """The number of a new wish, and what is said of it."""
-        number = next(self._numbers)
-        self._tickets[number] = _Ticket(request.session_hash)
-        return number, "Waits for its turn ..."
+    def stop(self, visitor: str | None) -> Told:
+        """Stop all wishes of a visitor, each of which tells of it itself."""
+        return Told() if self._line.stop(visitor) else Told(said="Nothing is being drawn.")
 
-    def stop(self, request: gr.Request) -> str:
-        """Stop all wishes of a visitor."""
-        mine = [
-            each for each in list(self._tickets.values()) if each.visitor == request.session_hash
-        ]
-        for ticket in mine:
-            ticket.stop()
-        return "Stopping ..." if mine else "Nothing is being drawn."
+    # What the buttons do. The arguments after the visitor are what stands in a tab's fields.
 
-    def leave(self, request: gr.Request) -> None:
-        """Stop all wishes of a visitor who is gone."""
-        self.stop(request)
-
-    def _draw(self, number: int, wish: Wish) -> Iterator[tuple]:
-        """(picture, what is said of it, the command, those of single images), again and again."""
-        ticket = self._tickets[number]
-        try:
-            flags = wish.flags(self._source)
-            command = command_of(flags)
-            if ticket.is_stopped:
-                yield gr.skip(), "Stopped before it began.", gr.skip(), gr.skip()
-                return
-            yield None, "Begins ...", command, ""
-            ticket.drawing = self._source.drawing(flags)
-            if ticket.is_stopped:  # meanwhile
-                ticket.drawing.stop()
-            each = "\n".join(commands_of_each(wish, self._source))
-            for shown in ticket.drawing.shown():
-                finished = each if shown.state == "done" else ""
-                yield _seen(shown, wish), _said(shown, wish, self._source), command, finished
-        except Exception as error:
-            line = explanation(error, "app")
-            told = line or f"a mistake of the program: {error!r}"
-            yield gr.skip(), f"**error: {as_text(told)}**", gr.skip(), gr.skip()
-            if line is None:
-                raise
-        finally:
-            del self._tickets[number]
-
-    def plain(self, number: int, *asked: Any) -> Iterator[tuple]:
+    def plain(self, visitor: str | None, *asked: Any) -> Iterator[Told]:
         """Draw; the arguments are those of `_wish`, as all tabs have them."""
-        yield from self._draw(number, _wish(*asked))
+        return self._draw(visitor, lambda: _wish(*asked))
 
-    def fill(self, number: int, editor: dict | None, *asked: Any) -> Iterator[tuple]:
+    def fill(self, visitor: str | None, editor: dict | None, *asked: Any) -> Iterator[Told]:
         """Fill what is painted over in an editor of Gradio."""
-        try:
+
+        def wish():
             paths = save_painted(
                 self._painted,
                 *_painted(editor),
                 self._source.image_shape,
                 self._source.crop_size,
             )
-        except UserError as error:
-            del self._tickets[number]
-            yield gr.skip(), f"**error: {as_text(str(error))}**", gr.skip(), gr.skip()
-            return
-        picture, mask = map(str, paths)
-        yield from self._draw(number, _wish(*asked, picture=picture, mask=mask))
+            picture, mask = map(str, paths)
+            return _wish(*asked, picture=picture, mask=mask)
 
-    def between(self, number: int, seed: Any, other: Any, *asked: Any) -> Iterator[tuple]:
+        return self._draw(visitor, wish)
+
+    def between(self, visitor: str | None, seed: Any, other: Any, *asked: Any) -> Iterator[Told]:
         """Interpolate two seeds."""
-        yield from self._draw(number, _wish(seed, *asked, other_seed=int(other or 0)))
+        return self._draw(visitor, lambda: _wish(seed, *asked, other_seed=int(other or 0)))
 
-    def to_paint_on(self, number: int, seed: Any) -> Iterator[tuple]:
+    def to_paint_on(self, visitor: str | None, seed: Any) -> Iterator[Told]:
         """The image of a seed, for the editor."""
-        for picture, said, command, _ in self._draw(number, Wish(seed=int(seed or 0))):
-            yield (picture if said.startswith("Done") else gr.skip()), said, command
+        for told in self._draw(visitor, lambda: Wish(seed=int(seed or 0))):
+            is_done = told.said is not KEEP and told.said.startswith("Done")
+            yield told if is_done else told._replace(picture=KEEP)
+
+    def _draw(self, visitor: str | None, make_wish: Callable[[], Wish]) -> Iterator[Told]:
+        """What is to be shown, again and again; a closed generator stops its drawing."""
+        try:
+            with self._line.place(visitor) as place:
+                if not place.has_turn:
+                    yield Told(said="Waits for its turn ...")
+                if not place.wait():
+                    yield Told(said="Stopped before it began.")
+                    return
+                wish = make_wish()
+                flags = wish.flags(self._source)
+                command = command_of(flags)
+                yield Told(None, "Begins ...", command, "")
+                drawing = self._source.drawing(flags)
+                place.begin(drawing)
+                each = "\n".join(commands_of_each(wish, self._source))
+                for shown in drawing.shown():
+                    finished = each if shown.state == "done" else ""
+                    said = _said(shown, wish)
+                    yield Told(_seen(shown, wish), said, command, finished)
+        except Exception as error:
+            line = explanation(error, "app")
+            told = line or f"a mistake of the program: {error!r}"
+            yield Told(said=f"**error: {as_text(told)}**")
+            if line is None:
+                raise
 
 
 def _wish(seed, count, sampler, steps, label="", guidance=1.0, **more):
@@ -152,7 +144,7 @@ def _painted(editor):
 def _seen(shown: Shown, wish: Wish):
     """One picture of what there is, large enough to be seen."""
     if shown.pictures is None:
-        return gr.skip()
+        return KEEP
     columns = len(shown.pictures) if wish.other_seed is not None else None
     picture = shown.pictures[0] if len(shown.pictures) == 1 else grid(shown.pictures, columns)
     picture = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
@@ -161,10 +153,12 @@ def _seen(shown: Shown, wish: Wish):
     return picture.resize(size, Image.Resampling.NEAREST)
 
 
-def _said(shown: Shown, wish: Wish, source: Source) -> str:
+def _said(shown: Shown, wish: Wish) -> str:
     part = f"{100 * shown.done // max(shown.total, 1)} %"
     if shown.state == "stopped":
         return f"Stopped at {part}."
+    if shown.state == "stopping":
+        return f"Stopping at {part} ..."
     if shown.state == "drawing":
         return f"Draws: {part}"
     if wish.other_seed is not None:

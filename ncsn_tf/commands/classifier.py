@@ -8,6 +8,7 @@ from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import check_place, require_ending, user_path
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_data_dir
 from ncsn_tf.settings.options import option
 
 SUMMARY = """\
@@ -41,6 +42,8 @@ class ClassifierOptions:
 
 def main(argv: list[str]) -> None:
     options = parse_options(argv, ClassifierOptions, SUMMARY)
+    if options.dataset:
+        check_data_dir(options.dataset, options.data_dir)
     start_tensorflow()
     from ncsn_tf.data.sources import load_source
     from ncsn_tf.training import checkpoint_choice, checkpoints

@@ -5,7 +5,7 @@ import re
 
 from ncsn_tf.backend.choices import MASKS
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.options import option, show, values_of
 
 MODES = ("inpaint", "colorize", "super_resolve", "interpolate")
 
@@ -16,27 +16,33 @@ class ConditionOptions:
 
     # `X | None`, which the flag parser reads, and not `X | None`.
     inpaint: str | None = option(
-        None, "fill part of this picture, or of a folder or .npz of them", "condition", path=True
+        None,
+        "fill part of this picture, or of a folder or .npz of them",
+        "condition",
+        path=True,
+        reads=(),
     )
     mask: str = option(
         "right",
         f"part to fill: {'|'.join(MASKS)}, or a picture, white to be filled",
         "condition",
         path=True,
+        reads=MASKS,
     )
     colorize: str | None = option(
         None,
         "colour a picture, a folder or .npz; grey is (R + G + B) / 3",
         "condition",
         path=True,
+        reads=(),
     )
     super_resolve: str | None = option(
-        None, "enlarge this picture, a folder or .npz", "condition", path=True
+        None, "enlarge this picture, a folder or .npz", "condition", path=True, reads=()
     )
     factor: int = option(4, "how much --super_resolve enlarges", "condition", least=2, below=2**14)
     resize: bool = option(False, "crop and resize pictures of another size", "condition")
     classifier: str | None = option(
-        None, "draw one class, by a file of ncsn classifier", "condition", path=True
+        None, "draw one class, by a file of ncsn classifier", "condition", path=True, reads=()
     )
     label: str | None = option(
         None,
@@ -114,7 +120,7 @@ class ConditionOptions:
         """
         names = ("inpaint", "mask", "colorize", "super_resolve", "factor", "resize", "classifier")
         return {
-            **{name: getattr(self, name) for name in (*names, "classifier_scale")},
+            **values_of(self, (*names, "classifier_scale")),
             "label": int(self.label) if self.classifier else 0,
             "interpolate": None if self.interpolate is None else self.interpolated_seeds(),
             "first_seed": first_seed,

@@ -5,6 +5,7 @@ from pathlib import Path
 from ncsn_tf.commands.evaluate_options import EvaluateOptions
 from ncsn_tf.commands.start import start_for_sampling
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.pretrained import pretrained_run
 
 SUMMARY = """\
@@ -28,6 +29,7 @@ def main(argv: list[str]) -> None:
     """Measure what the flags ask for."""
     options = parse_options(argv, EvaluateOptions, SUMMARY)
     options.validate()
+    check_inputs(options)
     # What is measured of a network that came with the package, whose folder is only read, is kept
     # beside the runs.
     workdir, place = options.workdir, None

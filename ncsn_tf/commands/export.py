@@ -11,6 +11,7 @@ from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.options import option, show
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
@@ -50,7 +51,11 @@ class ExportOptions(ChainOptions):
     )
     factor: int = option(4, "how much super_resolve enlarges", "serving", least=2, below=2**14)
     classifier: str = option(
-        "", "with --conditional, also sample_class by this file's classifier", "serving", path=True
+        "",
+        "with --conditional, also sample_class by this file's classifier",
+        "serving",
+        path=True,
+        reads=(),
     )
     classifier_scale: float = option(1.0, "weight of the classifier", "serving", least=0, below=1e6)
     max_batch_size: int = option(
@@ -78,6 +83,7 @@ def main(argv: Sequence[str]) -> None:
     """Export a run as the flags say."""
     options = parse_options(argv, ExportOptions, SUMMARY)
     options.validate()
+    check_inputs(options)
     start_tensorflow()
     from ncsn_tf.serving.export import FOLDER, ConditionalSettings, export_run
     from ncsn_tf.training.checkpoint_choice import find_run

@@ -64,6 +64,8 @@ def main(argv: Sequence[str]) -> None:
     if len(files) != 2:
         raise ConfigError(f"{argv[0]} needs CHECKPOINT.pth and OUT; see --help")
     source, out = map(user_path, files)
+    if not source.exists():
+        raise UserError(f"{source} is not a file")
     flags = [arg for arg in argv[1:] if arg.startswith("-")]
     if os.path.lexists(out) and not out.is_dir():
         raise UserError(f"{out} is not a folder: name a new one")

@@ -9,13 +9,16 @@ from collections.abc import Iterator, Sequence
 
 import ncsn_tf
 from ncsn_tf.commands.start import start_tensorflow
-from ncsn_tf.files import shipped
+from ncsn_tf.files import shipped, user_path
+from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import option
 
 SUMMARY = """\
 Print versions of the packages, devices and folders: what a bug report should say. Nothing is sent
-anywhere."""
+anywhere.
+
+  ncsn info --workdir=runs/mnist   also what a run has: checkpoints, averages of any length"""
 
 # Distributions whose versions decide what happens; of TensorFlow, one of the two is installed.
 _PACKAGES = (
@@ -34,6 +37,7 @@ _VARIABLES = (
 class InfoOptions:
     """The flags of `ncsn info`."""
 
+    workdir: str = option("", "a run to look at; empty is none", "source", path=True)
     cache_dir: str = option(
         "", "folder of decoded images to look at; empty is $NCSN_CACHE", "source", path=True
     )
@@ -42,10 +46,20 @@ class InfoOptions:
 def main(argv: Sequence[str]) -> None:
     """Print one line for each fact: its name, then what it is."""
     options = parse_options(argv, InfoOptions, SUMMARY)
+    run_dir = user_path(options.workdir)
+    config = Config.load(run_dir / "config.json") if options.workdir else None
     strategy = start_tensorflow()
     from ncsn_tf.backend.devices import describe
     from ncsn_tf.data.cache import cache_folder
+    from ncsn_tf.training.average_summary import summary
+    from ncsn_tf.training.checkpoint_choice import there
 
+    run_facts = []
+    if config is not None:
+        run_facts += [("run", f"{run_dir}, a training of {config.num_steps} steps")]
+        run_facts += [("checkpoints", there(run_dir))]
+        averages = summary(run_dir, config)
+        run_facts += [("averages", line) for line in averages.words()] if averages else []
     facts = [
         ("ncsn_tf", ncsn_tf.__version__),
         ("flagfiles", shipped("flags")),
@@ -54,6 +68,7 @@ def main(argv: Sequence[str]) -> None:
         *versions(),
         ("devices", describe(strategy)),
         ("cache", contents(cache_folder(options.cache_dir))),
+        *run_facts,
         *(item for item in sorted(os.environ.items()) if item[0].startswith(_VARIABLES)),
     ]
     width = max(len(name) for name, _ in facts)

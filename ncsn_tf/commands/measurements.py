@@ -27,7 +27,7 @@ from ncsn_tf.generation.shards import Shard
 from ncsn_tf.serving.export_origin import Export, newest_export, run_of_export
 from ncsn_tf.settings.chain import CHAIN_SETTINGS
 from ncsn_tf.settings.labels import EACH
-from ncsn_tf.settings.options import show
+from ncsn_tf.settings.options import show, values_of
 from ncsn_tf.training.run_data import with_places
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _LIKELIHOOD = (
 )
 _TUNING = (
     *("sweep", "checkpoint", "average", "keep_best", "seed", "features", "inception"),
-    *("num_images", "batch_size", "data_dir", "cache_dir"),
+    *("num_images", "batch_size", "data_dir", "cache_dir", "label", "guidance"),
 )
 _QUALITY = (
     *("features", "inception", "seed", "num_seed_ranges", "num_images", "reference", "pairs"),
@@ -54,12 +54,12 @@ def measure_likelihood(
     """Bits per dimension and test loss."""
     split = options.split or "test"
     if options.ema and options.test_loss:
-        where = _values(options, ("checkpoint", "num_images", "data_dir", "cache_dir"))
+        where = values_of(options, ("checkpoint", "num_images", "data_dir", "cache_dir"))
         losses = measure_lengths(workdir, options.lengths, split=split, **where)
         tried = {f"{length:g}": [figure] for length, figure in losses.items()}
         print(*table("length", tried), sep="\n")
     if options.bits_per_dim or not options.ema:
-        given = _values(options, _LIKELIHOOD)
+        given = values_of(options, _LIKELIHOOD)
         given["test_loss"] &= not options.ema
         given["ema"] = options.lengths[0] if options.ema else None
         tolerance = options.ode_tolerance or _TOLERANCE
@@ -79,9 +79,9 @@ def tune_chain(
         options.names if options.metrics else METRICS,
         options.num_samples or TUNING_SAMPLES,
         place=place,
-        chain=_values(options, CHAIN_SETTINGS),
+        chain=values_of(options, CHAIN_SETTINGS),
         split=options.split or "train",
-        **_values(options, _TUNING),
+        **values_of(options, _TUNING),
     )
 
 
@@ -111,9 +111,9 @@ def measure_quality(
             config=config,
             drawing=drawing,
             num_samples=num_samples,
-            classes=() if drawing is None else _classes(drawing.origin.labels),
+            classes=() if drawing is None or drawing.labels is None else drawing.labels.some,
             split=options.split or "train",
-            **_values(options, _QUALITY),
+            **values_of(options, _QUALITY),
         )
         if ema is not None:
             tried[f"{ema:g}"] = [figure for figure in figures if figure.metric != "copies"]
@@ -129,8 +129,8 @@ def _open(options, workdir, place, strategy):
     elif options.saved_model:
         is_newest = options.saved_model == NEWEST
         folder = newest_export(options.workdir) if is_newest else options.saved_model
-        given = _values(options, (*OF_REQUESTS, "batch_size"))
-        classes = _values(options, ("label", "guidance"))
+        given = values_of(options, (*OF_REQUESTS, "batch_size"))
+        classes = values_of(options, ("label", "guidance"))
         if classes == {"label": EACH, "guidance": 1.0}:  # of networks without classes too
             classes = {"all_classes": True}
         export = Export(folder, **given, **classes)
@@ -144,8 +144,8 @@ def _open(options, workdir, place, strategy):
         known = {"sampler": export.chain(), "weights": about.weights, "step": about.training_step}
         drawings = {None: Drawing(export, config, {**known, "source": str(export.path)})}
     else:
-        chain = _values(options, CHAIN_SETTINGS)
-        given = _values(options, ("checkpoint", "average", "batch_size", "label", "guidance"))
+        chain = values_of(options, CHAIN_SETTINGS)
+        given = values_of(options, ("checkpoint", "average", "batch_size", "label", "guidance"))
         drawings = {}
         for ema in options.lengths or (None,):
             with strategy.scope():
@@ -153,14 +153,3 @@ def _open(options, workdir, place, strategy):
             print(f"Evaluating {run.run_dir}, {run.origin}")
             run_dir, config = place or run.run_dir, drawings[ema].config
     return run_dir, config, drawings
-
-
-def _classes(labels):
-    """The classes whose images are compared with; () is all images."""
-    if labels is None or set(labels.classes) == set(range(len(labels.class_names))):
-        return ()
-    return tuple(sorted(set(labels.classes)))
-
-
-def _values(options, names):
-    return {name: getattr(options, name) for name in names}

@@ -8,6 +8,7 @@ from ncsn_tf.files import user_path
 from ncsn_tf.generation import check_places
 from ncsn_tf.generation.shards import merge
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.options import option, show
 
 SUMMARY = """\
@@ -27,7 +28,7 @@ _DEFAULT_OUT = {"npz": "samples.npz", "png": "pictures", "grid": "samples.png"}
 class MergeOptions:
     """The flags of `ncsn merge`."""
 
-    samples: str = option("samples", "the folder of the shards", "source", path=True)
+    samples: str = option("samples", "the folder of the shards", "source", path=True, reads=())
     out: str = option(
         "",
         "file or folder; empty is samples.npz, pictures/, samples.png",
@@ -50,6 +51,7 @@ class MergeOptions:
 def main(argv: list[str]) -> None:
     """Merge what the flags name."""
     options = parse_options(argv, MergeOptions, SUMMARY)
+    check_inputs(options)
     folder = user_path(options.samples)
     if options.target.resolve() == folder.resolve():
         raise ConfigError(f"{show('out', options.target)} is the folder of the shards")

@@ -9,7 +9,9 @@ from ncsn_tf.data.images import PICTURES
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import require_ending, user_path
 from ncsn_tf.settings.checkpoint import checkpoint_option
+from ncsn_tf.settings.class_flags import ClassOptions
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.options import option, show
 
 SUMMARY = """\
@@ -17,6 +19,7 @@ Find the training images nearest to samples, to see whether a network repeats it
 
   ncsn neighbors                              samples of the newest run
   ncsn neighbors --samples=samples.npz        those that ncsn sample --format=npz wrote
+  ncsn neighbors --label=3 --guidance=1.5     samples of a class, of a run that knows classes
   ncsn neighbors --space=features             nearest in the network's own features
 
 Writes a grid (each row: a sample, then its neighbours, the nearest first), and beside it an .npz of
@@ -24,14 +27,14 @@ samples, distances, indices (places in the training split) and mirrored."""
 
 
 @dataclasses.dataclass(frozen=True)
-class NeighborOptions:
+class NeighborOptions(ClassOptions):
     """The flags of `ncsn neighbors`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
     checkpoint: str = checkpoint_option()
     average: bool = option(True, "the averaged weights, where the run has them", "source")
     samples: str = option(
-        "", "an .npz of ncsn sample; empty draws samples now", "source", path=True
+        "", "an .npz of ncsn sample; empty draws samples now", "source", path=True, reads=()
     )
     data_dir: str = option(
         "", "where the data are; empty is the run's --data_dir", "source", path=True
@@ -60,6 +63,8 @@ class NeighborOptions:
     )
 
     def __post_init__(self):
+        if self.samples:
+            self.refuse_classes("cannot be used with --samples: they are drawn already")
         out = Path(self.out)
         require_ending(show("out", self.out), PICTURES)
         if self.samples and _same(self.samples, out.with_suffix(".npz")):
@@ -69,6 +74,7 @@ class NeighborOptions:
 def main(argv: list[str]) -> None:
     """Find the neighbours that the flags ask for."""
     options = parse_options(argv, NeighborOptions, SUMMARY)
+    check_inputs(options)
     start_tensorflow()
     from ncsn_tf.evaluation.neighbors import find_neighbors
 

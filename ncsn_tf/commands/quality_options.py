@@ -6,8 +6,8 @@ from ncsn_tf.backend.choices import QUALITY_METRICS
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.generation.shards import Shard
 from ncsn_tf.settings.chain import CHAIN_SETTINGS
-from ncsn_tf.settings.labels import EACH
-from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.class_flags import ClassOptions
+from ncsn_tf.settings.options import ANY_NAME, option, show
 
 ALL = "all"
 NEWEST = "newest"
@@ -21,7 +21,7 @@ _OF_DRAWING = (*CHAIN_SETTINGS, "saved_model", "num_seed_ranges", "shard", "labe
 
 
 @dataclasses.dataclass(frozen=True)
-class QualityOptions:
+class QualityOptions(ClassOptions):
     """What is measured of samples, with which network, against what. For a `ChainOptions` too."""
 
     metrics: str = option(
@@ -33,19 +33,15 @@ class QualityOptions:
         "source",
         bare=NEWEST,
         path=True,
+        reads=(NEWEST,),
     )
     samples: str = option(
         "",
         "--metrics of images that are there: a folder, an .npz or a .npy",
         "source",
         path=True,
+        reads=(),
     )
-    label: str = option(
-        EACH,
-        "the classes to draw, of a run that knows classes: 3, cat, or each; compared with theirs",
-        "quality",
-    )
-    guidance: float = option(1.0, "how much the class counts", "quality", least=0, below=1e6)
     num_samples: int | None = option(
         None,
         f"samples of each seed range [{NUM_SAMPLES}; to compare 1000; of --samples all]",
@@ -61,15 +57,21 @@ class QualityOptions:
         "what images are compared by: inception, efficientnet-lite0, train, or a path",
         "quality",
         path=True,
+        reads=ANY_NAME,
     )
     inception: str = option(
-        "", "the file of the 2015 graph; empty is where it is looked for", "quality", path=True
+        "",
+        "the file of the 2015 graph; empty is where it is looked for",
+        "quality",
+        path=True,
+        reads=(),
     )
     reference: str = option(
         "",
         "compare with this instead of --split: an .npz of mu and sigma, or images",
         "quality",
         path=True,
+        reads=(),
     )
     pairs: int = option(
         10_000,

@@ -5,7 +5,9 @@ import dataclasses
 from ncsn_tf.backend.choices import SPACES
 from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.settings.checkpoint import checkpoint_option
+from ncsn_tf.settings.class_flags import ClassOptions
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_inputs
 from ncsn_tf.settings.options import option
 
 SUMMARY = """\
@@ -14,11 +16,12 @@ nearest to samples, scores. The page is one file, which loads nothing from elsew
 
   ncsn report                          the newest run
   ncsn report --workdir=runs/cifar10   writes runs/cifar10/report.html
+  ncsn report --label=3 --guidance=1.5   with samples of a class, of a run that knows classes
   ncsn report --nochain --noneighbors --noscores   only what the run's folder holds"""
 
 
 @dataclasses.dataclass(frozen=True)
-class ReportOptions:
+class ReportOptions(ClassOptions):
     """The flags of `ncsn report`."""
 
     workdir: str = option("", "the run; empty is the newest in runs/", "source", path=True)
@@ -32,7 +35,7 @@ class ReportOptions:
     )
     chain: bool = option(True, "draw a chain and show it as a movie", "contents")
     chain_file: str = option(
-        "", "a GIF or WebP to show instead, of ncsn sample --movie", "contents", path=True
+        "", "a GIF or WebP to show instead, of ncsn sample --movie", "contents", path=True, reads=()
     )
     neighbors: bool = option(True, "draw samples, find their nearest training images", "contents")
     space: str = option(
@@ -46,10 +49,15 @@ class ReportOptions:
         "", "the page, a .html; empty is report.html in the run's folder", "output", path=True
     )
 
+    def __post_init__(self):
+        if not (self.neighbors or (self.chain and not self.chain_file)):
+            self.refuse_classes("needs --chain or --neighbors: no samples are drawn otherwise")
+
 
 def main(argv: list[str]) -> None:
     """Write the page that the flags ask for."""
     options = parse_options(argv, ReportOptions, SUMMARY)
+    check_inputs(options)
     start_tensorflow()
     from ncsn_tf.evaluation.report.page import write_report
 

@@ -17,7 +17,8 @@ from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.options import option, show
+from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.options import option, show, values_of
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
 SUMMARY = """\
@@ -83,6 +84,7 @@ class SampleOptions(ConditionOptions, ChainOptions):
         "source",
         bare=_NEWEST,
         path=True,
+        reads=(_NEWEST,),
     )
     server: str = option(
         "", "draw from TensorFlow Serving: host:port (gRPC), http://host:port (REST)", "source"
@@ -195,12 +197,12 @@ class SampleOptions(ConditionOptions, ChainOptions):
 
     def of_requests(self) -> dict[str, object]:
         """The arguments of `server_origin.Server` beside the address."""
-        return {**_values(self, (*_OF_REQUESTS, "batch_size", *_ONLY_SERVERS)), **self.classes()}
+        return {**values_of(self, (*_OF_REQUESTS, "batch_size", *_ONLY_SERVERS)), **self.classes()}
 
     def of_chains(self) -> dict[str, object]:
         """The arguments of `checkpoint_origin.Opened.origin` beside `keep_frames`."""
         return {
-            "chain": _values(self, CHAIN_SETTINGS),
+            "chain": values_of(self, CHAIN_SETTINGS),
             "condition": self.condition(self.seed, self.count(), self.denoise),
             "batch_size": self.batch_size,
             **self.classes(),
@@ -216,6 +218,7 @@ def main(argv: list[str]) -> None:
     """Draw the samples that the flags ask for, and write them."""
     options = parse_options(argv, SampleOptions, SUMMARY)
     options.validate()
+    check_inputs(options)
     places = {"output": options.target, "format": options.format, "movie": options.movie}
     if options.shard:
         check_folder(options.target)
@@ -226,25 +229,23 @@ def main(argv: list[str]) -> None:
     else:
         num_images = min(options.batch_size, options.num_samples or options.batch_size)
         strategy = start_for_sampling(num_images, options.num_virtual_devices)
-        from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+        from ncsn_tf.generation.checkpoint_origin import Opened
         from ncsn_tf.serving.export_origin import Export, newest_export
+        from ncsn_tf.training.averages import open_weights
 
         if options.saved_model:
             is_newest = options.saved_model == _NEWEST
             folder = newest_export(options.workdir) if is_newest else options.saved_model
-            given = _values(options, (*_OF_REQUESTS, "batch_size"))
+            given = values_of(options, (*_OF_REQUESTS, "batch_size"))
             origin = Export(folder, **given, **options.classes())
         else:
             workdir = options.workdir
             if options.pretrained:
                 workdir = pretrained_run(options.pretrained)
             with strategy.scope():
-                origin = open_checkpoint(
-                    workdir=workdir,
-                    **_values(options, ("checkpoint", "average", "ema")),
-                    **options.of_chains(),
-                    keep_frames=bool(options.movie),
-                )
+                weights = values_of(options, ("average", "checkpoint", "ema"))
+                opened = Opened(open_weights(workdir, **weights))
+                origin = opened.origin(**options.of_chains(), keep_frames=bool(options.movie))
     num_pictures = 0 if origin.inputs is None else len(origin.inputs)
     num_classes = 1 if origin.labels is None else len(origin.labels.classes)
     if num_classes > 1 and options.interpolate is not None:
@@ -268,7 +269,3 @@ def _draw_shard(origin, options, count):
         print(f"Wrote {part}: {options.target}, {len(files)} files ({files[0].name} ...)")
     else:
         print(f"Nothing to do for {part}: all images are in fewer files (--block)")
-
-
-def _values(options, names):
-    return {name: getattr(options, name) for name in names}

@@ -8,6 +8,7 @@ from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import user_path, write_atomically
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_data_dir
 from ncsn_tf.settings.options import option, show
 
 SUMMARY = """\
@@ -65,6 +66,7 @@ def main(argv: list[str]) -> None:
     target = user_path(options.write) if options.write else None
     if target is not None and target.exists() and not options.overwrite:
         raise ConfigError(f"{show('write', options.write)} exists: another name, or --overwrite")
+    check_data_dir(options.dataset, options.data_dir)
     start_tensorflow()
     from ncsn_tf.training.schedule_choice import experiment, flagfile, measure, with_schedule
 

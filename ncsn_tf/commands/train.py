@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 from ncsn_tf.backend import outcomes, signals
+from ncsn_tf.backend.cluster import this_cluster
 from ncsn_tf.commands.final_export import export_at_the_end
 from ncsn_tf.commands.start import start_for_training
-from ncsn_tf.settings.flags import parse_config
+from ncsn_tf.settings.flags import is_given, parse_config
+from ncsn_tf.settings.option_paths import check_data_dir, check_inputs
 
 SUMMARY = """\
 Train a noise-conditional score network (Song & Ermon 2019) on a data set:
@@ -22,6 +24,14 @@ _NOTHING_LOST = "{name}: nothing was lost; the same command goes on"
 
 def main(argv: list[str]) -> None:
     config = parse_config(argv, SUMMARY)
+    if not (is_given(argv[1:], "dataset") or is_given(argv[1:], "flagfile")):
+        print(
+            f"Data set {config.dataset}, for none was named; of others say --dataset=mnist, or "
+            "--dataset=digits, which needs no download"
+        )
+    if this_cluster() is None:  # workers tell each other of what one of them misses
+        check_inputs(config)
+        check_data_dir(config.dataset, config.data_dir)
     with outcomes.told():
         with signals.outcome(_NOTHING_LOST, config.stopped_code):
             strategy = start_for_training(config)
@@ -34,7 +44,7 @@ def main(argv: list[str]) -> None:
             if config.metric_every:
                 from ncsn_tf.evaluation.tuning.metric import TrainingMetric
 
-                metric = TrainingMetric(config)
+                metric = TrainingMetric()
             with workers.together():
                 state = train(config, strategy, metric=metric)
         with workers.together():

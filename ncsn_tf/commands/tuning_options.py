@@ -3,7 +3,6 @@
 import dataclasses
 
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.settings.chain import CHAIN_SETTINGS
 from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.options import option, show
 from ncsn_tf.settings.sweep import Sweep
@@ -11,7 +10,6 @@ from ncsn_tf.settings.sweep import Sweep
 METRICS = ("fid",)
 NUM_SAMPLES = 1_000
 _WHOLE = ("saved_model", "samples", "reference", "num_seed_ranges", "pairs", "copies", "shard")
-_WHOLE += ("label", "guidance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +21,7 @@ class TuningOptions:
     )
     sweep: str = option(
         "",
-        "find a chain's setting: step_lr=1e-6:1e-4:7",
+        "find a chain's setting, or guidance: step_lr=1e-6:1e-4:7",
         "what",
     )
     keep_best: bool = option(
@@ -54,5 +52,5 @@ class TuningOptions:
             raise ConfigError(f"{asked} needs the names of --metrics, of which the first decides")
         if self.sweep:
             name = Sweep.parse(self.sweep).name
-            if name in CHAIN_SETTINGS and getattr(self, name) is not None:
+            if getattr(self, name) != defaults[name]:
                 raise ConfigError(f"{show(name, getattr(self, name))} cannot be used with {asked}")

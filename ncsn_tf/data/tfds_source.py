@@ -192,6 +192,12 @@ def _prepare(builder, dataset):
     """Download and prepare, unless that is done."""
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
+    if not builder.is_prepared():
+        # The files are those of all of its configurations; of few data sets there is no list.
+        is_one = len(builder.builder_configs) < 2
+        size = sum(info.size for info in (builder.url_infos or {}).values()) if is_one else 0
+        amount = f"downloads {size / 1e6:.0f} MB" if size else "downloads it"
+        print(f"Data set {dataset} is not here yet: {amount} (--dataset=digits needs no download)")
     retries = getattr(downloader, "MAX_RETRIES", None)
     downloader.MAX_RETRIES = _DOWNLOAD_RETRIES
     try:

@@ -21,7 +21,9 @@ from ncsn_tf.models.ncsnpp import NCSNpp
 from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.sampling.routes import SdeRoute
 from ncsn_tf.settings.checkpoint import NEWEST
+from ncsn_tf.settings.class_flags import GUIDANCE, looked_at
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import EACH, label_arrays
 from ncsn_tf.training.checkpoints import open_run
 from ncsn_tf.training.run_data import run_source, with_places
 from ncsn_tf.training.run_equation import equation_of
@@ -42,6 +44,8 @@ def find_neighbors(
     cache_dir: str = "",
     num_samples: int = 10,
     seed: int = 0,
+    label: str = EACH,
+    guidance: float = GUIDANCE,
     num_neighbors: int = 8,
     space: str = "pixels",
     out: str | os.PathLike = "neighbors.png",
@@ -58,16 +62,19 @@ def find_neighbors(
         cache_dir: where large data sets are kept decoded; empty is the run's.
         num_samples: samples to look at, the first ones of a file.
         seed: of the first drawn sample; sample i has seed + i.
+        label, guidance: the classes of drawn samples, see `class_flags.looked_at`; the images of
+            all classes are searched.
         num_neighbors: neighbours of each sample.
         space: what is compared, see `Search`.
-        out: the picture, a .png or .jpg; the arrays (samples, distances, indices, mirrored) are
-            beside it in an .npz of the same name.
+        out: the picture, a .png or .jpg; the arrays (samples, distances, indices, mirrored, and
+            of samples of classes labels and class_names) are beside it in an .npz of the same name.
         say: called with each line.
 
     Returns:
         `Neighbors` of the samples.
 
     Raises:
+        ConfigError: classes that the run does not have.
         UserError: no run, no data, not a file of samples, or the place cannot be written.
     """
     out = user_path(out)
@@ -77,21 +84,27 @@ def find_neighbors(
     run = open_run(workdir, average, checkpoint)
     network, config = run.network, run.config
     config = with_places(config, data_dir, cache_dir)
+    labels, seeds = None, seed + np.arange(num_samples)
     if samples:
         pixels = read_samples(samples, config.image_shape)[:num_samples]
         say(f"{len(pixels)} samples from {samples}")
     else:
-        say(f"Sampling from {run.run_dir}, {run.origin}")
-        pixels = draw_samples(network, config, seed + np.arange(num_samples))
+        labels = looked_at(label, guidance, config.class_names)
+        said = "" if labels is None else f", {labels}"
+        say(f"Sampling from {run.run_dir}, {run.origin}{said}")
+        pixels = draw_samples(network, config, seeds, labels=labels)
 
     source = run_source(config, "train")
     found = Search(source, config, network, space)(pixels, num_neighbors)
-    say("sample   nearest   distance")
-    first = zip(found.indices[:, 0], found.distances[:, 0], strict=True)
-    for number, (index, distance) in enumerate(first):
-        say(f"{number:>6}{index:>10}{distance:>11.4g}")
+    names = [""] * len(pixels)
+    if labels is not None:
+        names = [config.class_names[of_seed] for of_seed in labels.of(seeds)]
+    say("sample   nearest   distance" + ("" if labels is None else "   class"))
+    first = zip(found.indices[:, 0], found.distances[:, 0], names, strict=True)
+    for number, (index, distance, name) in enumerate(first):
+        say(f"{number:>6}{index:>10}{distance:>11.4g}   {name}".rstrip())
     images.save_picture(out, picture(pixels, source, found))
-    arrays = {"samples": pixels, **found._asdict()}
+    arrays = {"samples": pixels, **found._asdict(), **label_arrays(labels, seeds)}
     save_arrays(out.with_suffix(".npz"), arrays, compressed=True)
     say(f"Wrote {out} and {out.with_suffix('.npz')}")
     return found

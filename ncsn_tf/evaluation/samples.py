@@ -10,7 +10,7 @@ from ncsn_tf.data.images import to_uint8
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import read_arrays, user_path
 from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.labels import each_class
+from ncsn_tf.settings.labels import Labels, each_class
 from ncsn_tf.training.run_sampler import sampler_of
 
 
@@ -19,20 +19,23 @@ def draw_samples(
     config: Config,
     seeds: np.ndarray | Sequence[int],
     on_state: Callable[[np.ndarray], object] | None = None,
+    labels: Labels | None = None,
 ) -> np.ndarray:
-    """Samples of a network, with a progress bar; of all its classes in turn, if it knows any.
+    """Samples of a network, with a progress bar; of all its classes in turn, if it knows any and no
+    others are given.
 
     Args:
         network: score network.
         config: its run's `Config`.
         seeds: int64 [B].
         on_state: called with the states of the chain, float32 [B, H, W, C], not clipped.
+        labels: the classes that are drawn, of a network that knows classes.
 
     Returns:
         uint8 [B, H, W, C].
     """
     sampler = sampler_of(network, config)
-    labels = each_class(config.class_names)
+    labels = labels or each_class(config.class_names)
     with tqdm(total=len(sampler.pieces), desc="sampling", unit="piece", disable=None) as bar:
 
         def on_piece(state):

@@ -6,9 +6,10 @@
 * `writing`: what an origin of images is; grids, single PNGs, arrays and movies
 * `shards`: many images by several processes, and their merger; `block_files`: their files
 * `arrays`: images as arrays, for a notebook
+* `playing`: images that are drawn while somebody watches; `turns`: one such drawing at a time
 
-Imports training and what is below it; commands import it. `writing`, `shards` and
-`block_files` do without TensorFlow.
+Imports training and what is below it; commands import it. `writing`, `shards`,
+`block_files`, `playing` and `turns` do without TensorFlow.
 """
 
 from ncsn_tf.generation.writing import check_places, write_samples

@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from ncsn_tf.backend import devices
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+from ncsn_tf.generation.checkpoint_origin import Opened
 from ncsn_tf.settings.checkpoint import NEWEST
+from ncsn_tf.training.averages import open_weights
 
 
 def sample(
@@ -61,15 +62,11 @@ def sample(
     if one_each and len(labels) != num_samples:
         raise ConfigError(f"labels has {len(labels)} classes for num_samples={num_samples} images")
     with devices.start().scope():
-        origin = open_checkpoint(
-            workdir,
-            checkpoint=checkpoint,
-            average=average,
+        origin = Opened(open_weights(workdir, average, checkpoint, ema)).origin(
             chain=chain,
             label=labels,
             guidance=guidance,
             first_label=seed if one_each else 0,
-            ema=ema,
             batch_size=batch_size,
         )
     seeds = seed + np.arange(num_samples, dtype=np.int64)

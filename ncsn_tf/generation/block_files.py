@@ -11,8 +11,7 @@ import numpy as np
 
 from ncsn_tf.errors import UserError, inform
 from ncsn_tf.files import read_arrays, save_arrays
-from ncsn_tf.generation.writing import label_arrays
-from ncsn_tf.settings.labels import Labels, from_about
+from ncsn_tf.settings.labels import Labels, from_about, label_arrays
 
 _NAMES = "seeds-*.npz"
 _WHAT = "a block of images: ncsn sample --shard"

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -15,11 +14,9 @@ from ncsn_tf.files import digest
 from ncsn_tf.generation.conditions import Condition, open_condition
 from ncsn_tf.sampling.sampler import Sampler, in_batches
 from ncsn_tf.settings.chain import change_chain
-from ncsn_tf.settings.checkpoint import NEWEST
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.labels import Labels, choose_labels, evaluations_of, say_labels
 from ncsn_tf.settings.sampler_choice import tell_choice
-from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.checkpoints import Run
 from ncsn_tf.training.run_sampler import chain_score, sampler_of
 
@@ -31,50 +28,6 @@ _DECIDING = tuple(
     for field in dataclasses.fields(Config)
     if field.metadata["group"].startswith(("network", "noise", "sampling"))
 )
-
-
-def open_checkpoint(
-    workdir: str | os.PathLike = "",
-    *,
-    checkpoint: str | int = NEWEST,
-    average: bool = True,
-    ema: float | None = None,
-    chain: Mapping[str, object] | None = None,
-    condition: Mapping[str, object] | None = None,
-    label: str | int | Sequence[str | int] | None = None,
-    guidance: float = 1.0,
-    first_label: int = 0,
-    batch_size: int = 64,
-    keep_frames: bool = False,
-) -> "Checkpoint":
-    """The origin that draws with a checkpoint of a run, under the current strategy.
-
-    Args:
-        workdir: the run; "" is the newest in runs/.
-        checkpoint: "newest", "best" or a step.
-        average: whether to take the averaged weights, where the run has them.
-        ema: the relative length of the average to take instead, see `averages.open_weights`.
-        chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
-        condition: for conditional sampling, the arguments of `conditions.open_condition`.
-        label, guidance: the classes to draw, of a run that knows classes; see
-            `settings.labels.choose_labels`.
-        first_label: the seed at which they begin, see `settings.labels.Labels`.
-        batch_size, keep_frames: see `Checkpoint`.
-
-    Raises:
-        ConfigError: settings that the run's network or sampler cannot have, or a class that it does
-            not have.
-        UserError: no run, no checkpoint, or a picture or classifier that cannot be used.
-    """
-    return Opened(open_weights(workdir, average, checkpoint, ema)).origin(
-        chain=chain,
-        condition=condition,
-        label=label,
-        guidance=guidance,
-        first_label=first_label,
-        batch_size=batch_size,
-        keep_frames=keep_frames,
-    )
 
 
 class Opened:
@@ -99,9 +52,22 @@ class Opened:
         batch_size: int = 64,
         keep_frames: bool = False,
     ) -> "Checkpoint":
-        """What draws with these settings; arguments and errors are those of `open_checkpoint`.
+        """What draws with these settings.
 
         The compiled sampler of a chain without a condition is kept for the next call.
+
+        Args:
+            chain: settings of the chain that replace the run's; see `settings.chain.change_chain`.
+            condition: for conditional sampling, the arguments of `conditions.open_condition`.
+            label, guidance: the classes to draw, of a run that knows classes; see
+                `settings.labels.choose_labels`.
+            first_label: the seed at which they begin, see `settings.labels.Labels`.
+            batch_size, keep_frames: see `Checkpoint`.
+
+        Raises:
+            ConfigError: settings that the run's network or sampler cannot have, or a class that it
+                does not have.
+            UserError: a picture or classifier that cannot be used.
         """
         run = self.run
         config = change_chain(run.config, **(chain or {}))

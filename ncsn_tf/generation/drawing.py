@@ -11,8 +11,9 @@ from ncsn_tf.generation.shards import Shard, check_folder, write_shard
 from ncsn_tf.generation.writing import Origin
 from ncsn_tf.settings.chain import change_chain
 from ncsn_tf.settings.checkpoint import NEWEST
+from ncsn_tf.settings.class_flags import GUIDANCE, looked_at
 from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.labels import EACH, choose_labels, labelled_settings
+from ncsn_tf.settings.labels import EACH, Labels, labelled_settings
 from ncsn_tf.settings.sampler_choice import tell_choice
 from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.checkpoints import Run
@@ -33,6 +34,11 @@ class Drawing:
     origin: Origin
     config: Config | None
     known: Mapping[str, Any]
+
+    @property
+    def labels(self) -> Labels | None:
+        """The classes of the images, if they have any."""
+        return self.origin.labels
 
     def about(self) -> dict[str, object]:
         """See `Origin`."""
@@ -70,7 +76,7 @@ def open_drawing(
     ema: float | None = None,
     chain: Mapping[str, object] | None = None,
     label: str = EACH,
-    guidance: float = 1.0,
+    guidance: float = GUIDANCE,
     batch_size: int = 64,
 ) -> tuple[Drawing, Run]:
     """What draws samples of a run's checkpoint, under the current strategy; and the run.
@@ -88,9 +94,7 @@ def open_drawing(
     """
     run = open_weights(workdir, average, checkpoint, ema)
     config = change_chain(run.config, **(chain or {}))
-    labels = None
-    if config.class_names or (label, guidance) != (EACH, 1.0):
-        labels = choose_labels(label, guidance, config.class_names, "this run")
+    labels = looked_at(label, guidance, config.class_names)
     said = labels.about() if labels else {}
     tell_choice(chain or {}, config)
     origin = Checkpoint(

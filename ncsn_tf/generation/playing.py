@@ -31,7 +31,7 @@ class Shown(NamedTuple):
         pictures: uint8 [N, H, W, C], the images in the order of their seeds; before the end those
             of the chain, or those that have come; None where there are none yet.
         done, total: of what the origin counts.
-        state: "drawing", "done" or "stopped".
+        state: "drawing", "stopping" after the step that is under way, "done" or "stopped".
     """
 
     pictures: np.ndarray | None
@@ -79,13 +79,14 @@ class Drawing:
             Exception: what the origin raised.
         """
         self._thread.start()
-        seen = -1
+        seen = None
         try:
             while self._thread.is_alive():
                 self._thread.join(_POLL)
-                if self._thread.is_alive() and self._done != seen:
-                    seen = self._done
-                    yield Shown(self._pictures(), seen, self._total, "drawing")
+                news = self._done, "stopping" if self._stopped.is_set() else "drawing"
+                if self._thread.is_alive() and news != seen:
+                    seen = news
+                    yield Shown(self._pictures(), seen[0], self._total, seen[1])
             error = self._ended.get()
             if error is not None and not self._stopped.is_set():
                 raise error

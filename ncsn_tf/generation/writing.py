@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ncsn_tf.data import images
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.files import check_place, require_ending, require_folder, save_arrays
-from ncsn_tf.settings.labels import Labels
+from ncsn_tf.settings.labels import Labels, label_arrays
 
 FORMATS = ("grid", "png", "npz")
 _ENDINGS = {"grid": (*images.PICTURES,), "npz": (".npz",)}
@@ -154,19 +154,6 @@ def make_writer(
     if labels is not None and len(labels.classes) > 1:
         return _OneFile(functools.partial(_save_classes, output, labels))
     return _OneFile(lambda seeds, pictures: images.save_grid(output, pictures))
-
-
-def label_arrays(labels: Labels | None, seeds: np.ndarray) -> dict[str, np.ndarray]:
-    """What an .npz says of the classes of images; {} where they have none.
-
-    Example:
-        >>> arrays = label_arrays(Labels((1, 0), ("cat", "dog")), [0, 1])
-        >>> arrays["labels"].tolist(), arrays["class_names"].tolist()
-        ([1, 0], ['cat', 'dog'])
-    """
-    if labels is None:
-        return {}
-    return {"labels": labels.of(seeds), "class_names": np.array(labels.class_names)}
 
 
 def draw_into(writer: Writer, origin: Origin, seeds: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ncsn_tf.settings.config import Config
-from ncsn_tf.settings.options import check_given, option
+from ncsn_tf.settings.options import check_given, option, values_of
 from ncsn_tf.settings.sampler_choice import check_choice
 
 
@@ -47,7 +47,7 @@ class ChainOptions:
 
     def chain(self, config: Config) -> Config:
         """`change_chain` with these settings."""
-        return change_chain(config, **{name: getattr(self, name) for name in CHAIN_SETTINGS})
+        return change_chain(config, **values_of(self, CHAIN_SETTINGS))
 
 
 def change_chain(config: Config, **given: Any) -> Config:

@@ -24,7 +24,7 @@ from ncsn_tf.backend.sizes import as_setting, sides
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import user_path, write_atomically
 from ncsn_tf.settings.experiment import Experiment
-from ncsn_tf.settings.options import AUTO, Switch, check_options, option, show, show_value
+from ncsn_tf.settings.options import ANY_NAME, AUTO, Switch, check_options, option, show, show_value
 from ncsn_tf.settings.published import settle_network
 from ncsn_tf.settings.rules import RULES
 from ncsn_tf.settings.sampler_choice import settle_sampler
@@ -113,16 +113,16 @@ class Config(Experiment):
     )
     metric: str = _run(
         "fid",
-        "fid, kid, is, precision, recall: for the best checkpoint",
+        "fid, kid, is, precision, recall, accuracy: what is best",
         pattern=("|".join(QUALITY_METRICS), " or ".join(QUALITY_METRICS)),
     )
     metric_samples: int = _run(
         1000, "samples that it is of", least=10, below=2**31, given_below=10_000_001
     )
     metric_features: str = _run(
-        "train", "by which network: as --features of ncsn evaluate", path=True
+        "train", "by which network: as --features of ncsn evaluate", path=True, reads=ANY_NAME
     )
-    inception: str = _run("", "file of the Inception graph of 2015", path=True)
+    inception: str = _run("", "file of the Inception graph of 2015", path=True, reads=())
     checkpoint_every: int = _run(5000, "steps between checkpoints", least=1, below=2**62)
     keep_checkpoints: int = _run(5, "checkpoints kept", least=1, below=2**31)
     ema_every: int = _run(

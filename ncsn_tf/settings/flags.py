@@ -11,7 +11,8 @@ from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.dataset_flags import flagfile_of, needs_image_size
 from ncsn_tf.settings.help import help_if_asked
-from ncsn_tf.settings.options import check_given, check_values, flag_fields, with_homes
+from ncsn_tf.settings.option_paths import with_homes
+from ncsn_tf.settings.options import check_given, check_values, flag_fields
 from ncsn_tf.settings.published import published
 from ncsn_tf.settings.rules import check_dataset
 from ncsn_tf.settings.sampler_choice import check_choice, tell_choice

@@ -61,6 +61,27 @@ class Labels:
         return [group for group in places if len(group)]
 
     @property
+    def some(self) -> tuple[int, ...]:
+        """The classes that are drawn, in the order of their numbers; () where that is all.
+
+        Example:
+            >>> Labels((2, 0), ("cat", "dog", "owl")).some, Labels((1, 0), ("cat", "dog")).some
+            ((0, 2), ())
+        """
+        drawn = sorted(set(self.classes))
+        return () if len(drawn) == len(self.class_names) else tuple(drawn)
+
+    @property
+    def are_each(self) -> bool:
+        """Whether they are all classes in turn, in the order of their numbers.
+
+        Example:
+            >>> Labels((0, 1), ("cat", "dog")).are_each, Labels((1, 0), ("cat", "dog")).are_each
+            (True, False)
+        """
+        return self.classes == tuple(range(len(self.class_names)))
+
+    @property
     def names(self) -> list[str]:
         """The names of the classes that are drawn."""
         return [self.class_names[label] for label in self.classes]
@@ -182,6 +203,19 @@ def labelled_settings(settings: Mapping[str, Any], labels: Labels | None) -> dic
     if "evaluations" in settings:
         settings["evaluations"] = evaluations_of(labels, settings["evaluations"])
     return {**settings, "labels": ",".join(labels.names), "guidance": labels.guidance}
+
+
+def label_arrays(labels: Labels | None, seeds: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
+    """What an .npz says of the classes of images; {} where they have none.
+
+    Example:
+        >>> arrays = label_arrays(Labels((1, 0), ("cat", "dog")), [0, 1])
+        >>> arrays["labels"].tolist(), arrays["class_names"].tolist()
+        ([1, 0], ['cat', 'dog'])
+    """
+    if labels is None:
+        return {}
+    return {"labels": labels.of(seeds), "class_names": np.array(labels.class_names)}
 
 
 def say_labels(

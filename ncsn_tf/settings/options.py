@@ -7,14 +7,16 @@ import operator
 import re
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any
 
 from ncsn_tf.backend.sizes import ImageSize, sides
 from ncsn_tf.errors import ConfigError
-from ncsn_tf.files import broken_path, user_path
+from ncsn_tf.files import broken_path
 
 Switch = bool | str  # true, false, or "auto": what suits the device
 AUTO = "auto"
+ANY_NAME = "a word"  # without a separator or an ending, whose meaning is known elsewhere
 
 KINDS = {
     int: "a whole number",
@@ -37,6 +39,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     path: bool = False,
+    reads: tuple[str, ...] | str | None = None,
     given_below: float | None = None,
     pattern: tuple[str, str] | None = None,
     flag: bool = True,
@@ -54,6 +57,8 @@ def option(
             exclusive.
         path: whether the text is a path, if it is not a name that has a meaning of its own.
             `parse_options` puts a home in place of its `~`.
+        reads: of a path that is read, the names that have a meaning of their own, () where there
+            are none, or `ANY_NAME`; `option_paths.check_inputs` checks that any other is there.
         given_below: a bound that is exclusive too, on what a user gives now: see `check_given`.
         pattern: (regular expression, words for it) that all of a text must match.
         flag: False for a field that is stored with the others, but is no flag: its value is found
@@ -68,7 +73,7 @@ def option(
     """
     metadata = {"group": group, "help": help, "runtime": runtime, "choices": choices, "bare": bare}
     metadata |= {"least": least, "above": above, "below": below, "path": path}
-    metadata |= {"given_below": given_below, "pattern": pattern, "flag": flag}
+    metadata |= {"reads": reads, "given_below": given_below, "pattern": pattern, "flag": flag}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -120,14 +125,23 @@ def show_value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def values_of(options: Any, names: Iterable[str]) -> dict[str, Any]:
+    """{name: value} of some fields.
+
+    Example:
+        >>> values_of(types.SimpleNamespace(count=3, format="png"), ("count",))
+        {'count': 3}
+    """
+    return {name: getattr(options, name) for name in names}
+
+
 def check_options(options: Any) -> None:
     """Check the type, choices and bounds of each field made with `option`.
 
     Raises:
         ConfigError: names the flag, its value and what would be right.
     """
-    names = [field.name for field in dataclasses.fields(options)]
-    values = {name: getattr(options, name) for name in names}
+    values = values_of(options, (field.name for field in dataclasses.fields(options)))
     check_values(type(options), values, here=False)  # a stored path can be another machine's
 
 
@@ -173,23 +187,6 @@ def check_given(dataclass_type: type, values: dict[str, Any]) -> None:
         most, value = field.metadata["given_below"], values.get(field.name)
         if most is not None and isinstance(value, int) and value >= most:
             raise ConfigError(f"{show(field.name, value)} must be below {most}")
-
-
-def with_homes(dataclass_type: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The values, which are right, with homes in place of the `~` of paths.
-
-    Example:
-        >>> @dataclasses.dataclass(frozen=True)
-        ... class Options:
-        ...     out: str = option("", "a file", group="output", path=True)
-        >>> with_homes(Options, {"out": "a.png"})
-        {'out': 'a.png'}
-    """
-    paths = [field.name for field in dataclasses.fields(dataclass_type) if field.metadata["path"]]
-    # Others stay as they were typed: ./newest is a folder where "newest" has its own meaning.
-    paths = [name for name in paths if (values[name] or "").startswith("~")]
-    homes = {name: str(user_path(values[name])) for name in paths}
-    return values | homes
 
 
 def _broken_rule(value, kind, limits, here):

@@ -118,6 +118,8 @@ def _check_classes(config: Config) -> None:
         raise ConfigError(f"class_names must differ from each other, and {twice!r} is there twice")
     if config.class_conditional:
         return
+    if config.metric == "accuracy" and config.metric_every:
+        raise ConfigError("--metric=accuracy needs --class_conditional: samples of a class")
     if names:
         raise ConfigError("class_names are for --class_conditional=true only")
     if config.label_dropout != type(config).__dataclass_fields__["label_dropout"].default:

@@ -1,4 +1,4 @@
-"""`--sweep=NAME=VALUES`: the values of a chain's setting that are tried one after the other."""
+"""`--sweep=NAME=VALUES`: the values of a setting that are tried one after the other."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import math
 
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.chain import ChainOptions
+from ncsn_tf.settings.class_flags import ClassOptions
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.options import check_given, check_values, option_types, show
 
 _KINDS = {name: kind for name, kind in option_types(ChainOptions).items() if kind in (int, float)}
+_KINDS["guidance"] = float  # of the classes that a chain draws
 SWEPT = tuple(_KINDS)
 MOST = 1000  # values
 _DIGITS = 4  # of values between first and last, so that they can be typed
@@ -24,7 +26,7 @@ _FORM = (
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A setting of a chain, and the values that are tried.
+    """A setting of a chain, or guidance, and the values that are tried.
 
     Attributes:
         name: of the setting, one of `SWEPT`.
@@ -56,6 +58,8 @@ class Sweep:
             (1, 2, 3, 4, 5)
             >>> Sweep.parse("snr=0.1,0.16").values
             (0.1, 0.16)
+            >>> Sweep.parse("guidance=0:4:5").values
+            (0.0, 1.0, 2.0, 3.0, 4.0)
         """
         name, _, values = text.partition("=")
         if name not in SWEPT or not values:
@@ -106,9 +110,11 @@ def _is_by_ratio(name, least, most):
 
 def _check(text, name, value):
     """Raise a ConfigError for a value that the setting cannot have."""
-    settings = {field.name: field.default for field in dataclasses.fields(ChainOptions)}
+    kind = ClassOptions if name == "guidance" else ChainOptions
+    settings = {field.name: field.default for field in dataclasses.fields(kind)}
     try:
-        check_values(ChainOptions, {**settings, name: value})
-        check_given(Config, {name: value})
+        check_values(kind, {**settings, name: value})
+        if kind is ChainOptions:
+            check_given(Config, {name: value})
     except ConfigError as error:
         raise ConfigError(f"{show('sweep', text)}: {error}") from None

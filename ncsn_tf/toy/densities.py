@@ -93,7 +93,7 @@ class GaussianMixture:
     def score(self, x: Numbers, sigma: Numbers = 0.0) -> tf.Tensor:
         """grad_x log p_sigma(x): float32 [B, D]. Arguments as in `log_prob`.
 
-        sum_k p_sigma(k | x) (mu_k - x) / (v_k + sigma^2)
+            sum_k p_sigma(k | x) (mu_k - x) / (v_k + sigma^2)
 
         Example:
             >>> density = GaussianMixture([1.0], [[0.0]], 1.0)

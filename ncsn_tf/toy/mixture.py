@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from ncsn_tf import losses
 from ncsn_tf.backend import random
-from ncsn_tf.backend.compat import apply_gradients, build_optimizer, raw_variables
+from ncsn_tf.backend.compat import raw_variables
+from ncsn_tf.backend.compat_optimizers import apply_gradients, build_optimizer
 from ncsn_tf.backend.random import Stream
 from ncsn_tf.sampling.chain import Rows
 from ncsn_tf.sampling.langevin import AnnealedLangevin

@@ -17,6 +17,7 @@
     checkpoint_choice  which run, and which of its checkpoints, is meant
     checkpoints       checkpoints that are opened, and the network in them
     average_files     snapshots of averages by powers of time
+    average_summary   what a run has of them, and which lengths they give
     averages          networks whose weights are an average of any length
     run_lock          one process at a time writes the checkpoints of a run
     resume            a run's checkpoints as it trains

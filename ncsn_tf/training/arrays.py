@@ -84,7 +84,7 @@ def train(
         )
     except TypeError as error:  # a setting that there is not
         raise ConfigError(str(error).replace("Config.__init__() got an ", "")) from None
-    metric = None if measure is None else MetricOf(measure, config)
+    metric = None if measure is None else MetricOf(measure)
     if bool(config.metric_every) != (metric is not None):
         raise ConfigError("metric_every=N and measure=, a function of the network, go together")
     strategy = devices.start(config.num_virtual_devices, config.deterministic)

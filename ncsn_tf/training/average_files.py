@@ -15,6 +15,7 @@ import numpy as np
 from ncsn_tf.backend.compat import raw_variables
 from ncsn_tf.errors import UserError, inform
 from ncsn_tf.files import digest, read_arrays, remove_leftovers, save_arrays
+from ncsn_tf.settings.averages import LONGEST, SHORTEST
 from ncsn_tf.training.checkpoint_files import names
 from ncsn_tf.training.state import TrainingState, copies
 
@@ -106,9 +107,26 @@ def read_about(run_dir: str | PathLike, step: int) -> About:
     arrays = read_arrays(path, ["about", "lengths", "layout"], _WHAT)
     about, lengths, layout = arrays["about"], arrays["lengths"], arrays["layout"]
     is_one = about.shape == (2,) and about.dtype == np.int64 and lengths.ndim == 1
-    if not (is_one and len(lengths) and lengths.dtype == np.float64 and about[0] == step):
+    is_one = is_one and lengths.dtype == np.float64 and about[0] == step
+    is_one = is_one and len(lengths) > 0 and 1 <= about[1] <= step
+    # A number that is none is within no bounds.
+    if not (is_one and np.all((lengths >= SHORTEST) & (lengths <= LONGEST))):
         raise UserError(f"{path} is not {_WHAT} of step {step}")
     return About(step, int(about[1]), tuple(lengths.tolist()), str(layout))
+
+
+def check_layout(
+    run_dir: str | PathLike, about: About, layout: str, whose: str = "the run's checkpoints"
+) -> None:
+    """Raise a UserError unless a snapshot is of the network of a layout.
+
+    Args:
+        about: of the snapshot.
+        layout: see `layout_of`.
+        whose: what has that layout, for the error.
+    """
+    if about.layout != layout:
+        raise UserError(f"{path_of(run_dir, about.step)} is of another network than {whose}")
 
 
 def read(run_dir: str | PathLike, about: About) -> np.ndarray:

@@ -11,13 +11,11 @@ from ncsn_tf.settings.averages import check_length
 from ncsn_tf.settings.checkpoint import BEST, NEWEST, step_of
 from ncsn_tf.settings.options import show
 from ncsn_tf.training import average_files
-from ncsn_tf.training.checkpoint_choice import find_run, named
+from ncsn_tf.training.average_summary import bounds_in_words, chosen, profiles
+from ncsn_tf.training.checkpoint_choice import find_run, named, steps_in_words
 from ncsn_tf.training.checkpoints import Run, open_run
-from ncsn_tf.training.power_average import LARGEST_ERROR, attainable, fit, gamma_of
+from ncsn_tf.training.power_average import LARGEST_ERROR, fit, gamma_of
 from ncsn_tf.training.state import split
-
-_MOST_SNAPSHOTS = 64  # in one fit: more of them give no nearer average
-_MOST_SHOWN = 12  # steps, in a message
 
 
 def average_of(workdir: str | PathLike, sigma_rel: float, step: int | None = None) -> Run:
@@ -87,13 +85,10 @@ def _step(run_dir, checkpoint, ema):
     else:
         step = step_of(checkpoint)
     if step not in steps:
-        shown = [str(step) for step in steps]
-        if len(shown) > _MOST_SHOWN:
-            shown = [*shown[: _MOST_SHOWN - 2], "...", shown[-1]]
         which = show("checkpoint", checkpoint)
         which += f", of step {step}" if checkpoint == BEST else ""
         raise UserError(
-            f"{which}: {run_dir} has averages of steps {', '.join(shown)} (train.py --ema_every)"
+            f"{which}: {run_dir} has averages of {steps_in_words(steps)} (train.py --ema_every)"
         )
     return step
 
@@ -107,22 +102,17 @@ def _none(run_dir, ema):
 
 def _average(run_dir, step, length, layout):
     """float32 [P]: the average of a length at a step, of which there is a snapshot."""
-    steps = [other for other in average_files.listed(run_dir) if other <= step]
-    if len(steps) > _MOST_SNAPSHOTS:
-        places = np.linspace(0, len(steps) - 1, _MOST_SNAPSHOTS).round().astype(int)
-        steps = [steps[place] for place in places]
+    steps = chosen([other for other in average_files.listed(run_dir) if other <= step])
     abouts = [average_files.read_about(run_dir, other) for other in steps]
     for about in abouts:
-        if about.layout != layout:
-            path = average_files.path_of(run_dir, about.step)
-            raise UserError(f"{path} is of another network than the run's checkpoints")
-    known = [(about.updates, gamma_of(kept)) for about in abouts for kept in about.lengths]
+        average_files.check_layout(run_dir, about, layout)
+    known = profiles(abouts)
     updates = abouts[-1].updates
     found = fit(known, [(updates, gamma_of(length))])
     if found.errors[0] > LARGEST_ERROR:
-        shortest, longest = attainable(known, updates)
+        shortest, longest = bounds_in_words(known, updates)
         raise UserError(
-            f"{show('ema', length)} must be from {_up(shortest)} to {_down(longest)}: the "
+            f"{show('ema', length)} must be from {shortest} to {longest}: the "
             f"{len(steps)} snapshot{'s'[: len(steps) > 1]} of {run_dir} up to step "
             f"{step} give no shorter or longer average"
         )
@@ -131,12 +121,3 @@ def _average(run_dir, step, length, layout):
         own, shares = np.split(shares, [len(about.lengths)])
         total = total + own @ average_files.read(run_dir, about).astype(np.float64)
     return np.asarray(total, np.float32)
-
-
-def _up(length):
-    """A length in few digits, no shorter than it is."""
-    return f"{np.ceil(length * 1e4) / 1e4:.4g}"
-
-
-def _down(length):
-    return f"{np.floor(length * 1e4) / 1e4:.4g}"

@@ -18,8 +18,11 @@ from ncsn_tf.training.state import TrainingState
 class Metric(Protocol):
     """Computes a figure of a network's quality. It draws no random numbers that training draws."""
 
-    def open(self) -> None:
+    def open(self, config: Config) -> None:
         """Get ready; called once, before the first step.
+
+        Args:
+            config: the run's `Config` as it is trained, with the classes of its data.
 
         Raises:
             UserError: it cannot be computed here.
@@ -36,13 +39,14 @@ class Metric(Protocol):
 class MetricOf:
     """The `Metric` of a function (network, config) -> number, of which the lower is the better."""
 
-    def __init__(self, measure: Callable[[keras.Model, Config], float], config: Config):
+    def __init__(self, measure: Callable[[keras.Model, Config], float]):
         self._measure = measure
-        self._config = config
+        self._config: Config | None = None
         self._name = getattr(measure, "__name__", type(measure).__name__)
 
-    def open(self) -> None:
+    def open(self, config: Config) -> None:
         """See `Metric`."""
+        self._config = config
 
     def __call__(self, network: keras.Model, step: int) -> Measured:
         """See `Metric`."""

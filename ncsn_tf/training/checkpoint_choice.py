@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -89,13 +90,24 @@ def named(run_dir: str | PathLike, checkpoint: str | int) -> str:
 def there(run_dir: str | PathLike) -> str:
     """Which checkpoints a run has, in words: "steps 100, 200 and best, of step 100"."""
     steps = [path.rpartition("-")[2] for path in reversed(checkpoint_files.listed(run_dir))]
-    if len(steps) > _MOST_SHOWN:
-        steps = [*steps[: _MOST_SHOWN - 2], "...", steps[-1]]
-    words = [f"step{'s'[: len(steps) > 1]} {', '.join(steps)}"] if steps else []
+    words = [steps_in_words(steps)] if steps else []
     best = best_files.path_of(run_dir)
     if best is not None:
         words.append(f"best, of step {best.rpartition('-')[2]}")
     return " and ".join(words) or "none"
+
+
+def steps_in_words(steps: Sequence[int | str]) -> str:
+    """Steps, of many the first ones and the last.
+
+    Example:
+        >>> steps_in_words([5]), steps_in_words(range(20))
+        ('step 5', 'steps 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..., 19')
+    """
+    shown = [str(step) for step in steps]
+    if len(shown) > _MOST_SHOWN:
+        shown = [*shown[: _MOST_SHOWN - 2], "...", shown[-1]]
+    return f"step{'s'[: len(shown) > 1]} {', '.join(shown)}"
 
 
 def no_checkpoint(run_dir: str | PathLike) -> UserError:

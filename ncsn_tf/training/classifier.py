@@ -8,7 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import apply_gradients, raw_variables
+from ncsn_tf.backend.compat import raw_variables
+from ncsn_tf.backend.compat_optimizers import apply_gradients
 from ncsn_tf.backend.random import Stream, normal
 from ncsn_tf.data.batches import Source, images_at, readable_places, training_batches
 from ncsn_tf.errors import UserError

@@ -110,7 +110,7 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
     if config.ema_power:
         workers.by_chief(lambda: average_files.remove_after(config.run_dir, first_step))
     if config.metric_every:
-        workers.by_chief(metric.open)
+        workers.by_chief(functools.partial(metric.open, config))
 
     # The batches of every step from here on.
     if source is None:

@@ -6,7 +6,7 @@ import inspect
 import keras
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import adam_moments, import_addons
+from ncsn_tf.backend.compat_optimizers import adam_moments, import_addons
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.settings.config import Config
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import build_optimizer, raw_variable, raw_variables
+from ncsn_tf.backend.compat import raw_variable, raw_variables
+from ncsn_tf.backend.compat_optimizers import build_optimizer
 from ncsn_tf.settings.averages import lengths_of
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.optimizers import make_optimizer

@@ -4,7 +4,8 @@ import functools
 
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import apply_gradients, raw_variable, raw_variables
+from ncsn_tf.backend.compat import raw_variable, raw_variables
+from ncsn_tf.backend.compat_optimizers import apply_gradients
 from ncsn_tf.backend.devices import is_cpu
 from ncsn_tf.backend.tiles import PARALLEL_TILES, training_tile
 from ncsn_tf.settings.config import Config

@@ -38,11 +38,11 @@ def test_what_takes_too_long_ends_in_a_line(wait):
     started = time.monotonic()
     done = run(seconds=0.5, wait=wait, rest=0)
     assert (done.returncode, done.stdout, done.stderr) == (75, "", "error: it's too long\n")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 29  # before the wait is over
 
 
 def test_what_is_done_in_time_goes_on():
-    done = run(seconds=0.3, wait="pass", rest=2)
+    done = run(seconds=1.0, wait="pass", rest=1.5)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 

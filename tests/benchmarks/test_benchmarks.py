@@ -15,6 +15,7 @@ from tensorflow.python.eager import context
 
 from benchmarks import (
     children,
+    comparisons,
     convolutions,
     machine,
     operations,
@@ -231,8 +232,18 @@ TRAIN = {"gflop": 40.0, "first_step": 9.0, "graph_nodes": 1234}
 
 def test_rows_of_train_by_hand():
     case = Case(Config(features=32, batch_size=16), {"features": 32})
-    first = TRAIN | {"seconds": [1.0, 1.0, 2.0], "gemm_before": 90.0, "gemm_after": 110.0}
-    second = TRAIN | {"seconds": [2.0, 4.0], "gemm_before": 50.0, "gemm_after": 50.0}
+    first = TRAIN | {
+        "seconds": [1.0, 1.0, 2.0],
+        "processor_seconds": 1.5,
+        "gemm_before": 90.0,
+        "gemm_after": 110.0,
+    }
+    second = TRAIN | {
+        "seconds": [2.0, 4.0],
+        "processor_seconds": 2.5,
+        "gemm_before": 50.0,
+        "gemm_after": 50.0,
+    }
     results = [first | {"peak_memory": 900.0}, second | {"peak_memory": 950.0, "first_step": 10.0}]
     (row,) = rows.train_rows(case, results)
     expected = {
@@ -247,11 +258,43 @@ def test_rows_of_train_by_hand():
         "share": (0.4 + 40 / 150) / 2,
         "reference_share": 0.41,
         "over_reference": (0.4 + 40 / 150) / 2 / 0.41,
+        "processor": 2.0,
         "peak_memory": 950.0,
         "first_step": 9.5,
         "graph_nodes": 1234,
     }
     assert row == pytest.approx(expected)
+
+
+def test_what_averages_take_by_hand():
+    flags = options.TrainOptions(
+        features="4", batch_sizes="2,4", ema_power="0.05,0.1", pytorch=True, repeats=2
+    )
+    cases = flags.cases()
+    assert [(c.config.batch_size, c.config.ema_power) for c in cases] == [
+        (2, ""), (2, "0.05,0.1"), (4, ""), (4, "0.05,0.1")
+    ]  # fmt: skip
+    jobs = list(run.jobs("train", flags, "", print))
+    assert [job.module for job in jobs] == ["train", "pytorch", "train"] * 2
+    with pytest.raises(ConfigError, match="--ema_power=0.1 must be two to four lengths"):
+        options.TrainOptions(ema_power="0.1").cases()
+    times = [(1.0, 2.0, 100.0), (4.0, 6.0, 100.0)], [(1.5, 2.5, 107.0), (5.0, 6.0, 111.0)]
+    without, kept = (
+        {
+            "settings": case.settings,
+            "rows": [{}],
+            "results": [
+                {"seconds": [s, s, 99.0], "processor_seconds": p, "peak_memory": m}
+                for s, p, m in turns
+            ],
+        }
+        for case, turns in zip(cases, times, strict=False)
+    )
+    comparisons.compare_with_averages([without, kept])
+    assert without["rows"] == [{}]
+    (row,) = kept["rows"]
+    # 1.5 and 1.25 times the seconds, 1.25 and 1 times those of the processor.
+    assert row == {"over_without": 1.375, "processor_over": 1.125, "memory_over": 9.0}
 
 
 def test_the_references_share_is_shown_only_for_its_own_case():
@@ -295,7 +338,7 @@ def test_pytorch_is_compared_with_the_case_before_it():
     result = {"gemm_before": 10.0, "gemm_after": 10.0, "gflop": 1.0, "peak_memory": 1.0}
     theirs = rows.pytorch_rows(case, [result | {"seconds": [3.0]}])
     cases = [{"rows": [{"seconds": 2.0}]}, {"rows": theirs}, {"rows": []}, {"rows": theirs}]
-    rows.compare_with_pytorch(cases)
+    comparisons.compare_with_pytorch(cases)
     assert cases[0]["rows"][0]["over_pytorch"] == 1.5
     assert theirs[0]["program"] == "PyTorch" and "over_pytorch" not in theirs[0]
 
@@ -610,7 +653,7 @@ def positive(value):
     "name, flags, num_rows",
     [
         ("convolutions", ["--batch_sizes=2", "--seconds=0.01"], [4]),
-        ("train", ["--batch_sizes=2", "--ema_decay=0,0.9", "--seconds=0.01"], [1, 1]),
+        ("train", ["--batch_sizes=2", "--ema_power=0.05,0.1", "--seconds=0.01"], [1, 1]),
         ("startup", ["--batch_sizes=2", "--num_virtual_devices=0", "--repeats=1"], [1, 1]),
         ("memory", ["--batch_sizes=2"], [1]),
         ("data", ["--batch_sizes=2", "--seconds=0.01", "--pictures=60"], [1, 1]),

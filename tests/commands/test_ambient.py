@@ -83,13 +83,13 @@ def test_a_signal_is_one_line_also_within_an_import(number):
         "from ncsn_tf.backend.quiet import quietly\n"
         "    with quietly():\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
-        "        time.sleep(20)"
+        "        time.sleep(60)"
     )
     began = time.monotonic()
     done = run_main(body)
     usual = "interrupted" if number == signal.SIGINT else f"interrupted by {number.name}"
     assert (done.returncode, done.stderr) == (128 + number, f"{usual}\n")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50  # the import is not awaited
 
 
 def test_a_ctrl_c_while_python_ends_is_no_traceback():

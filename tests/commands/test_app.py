@@ -53,7 +53,11 @@ def test_without_gradio_it_is_one_line(monkeypatch, capsys):
         run_command(app.main, ["ncsn app", "--workdir=a", "--host=0.0.0.0"])
     warning, error = capsys.readouterr().err.splitlines()
     assert end.value.code == 1 and warning.startswith("warning: --host=0.0.0.0 lets anyone")
-    assert error.startswith("error: ncsn app needs Gradio: pip install")
+    assert error.startswith(
+        "error: ncsn app needs Gradio, in an environment of its own: in a clone"
+    )
+    assert "make .venv-app/installed, then .venv-app/bin/ncsn app;" in error
+    assert error.endswith("pip install 'ncsn_tf[app]' in a new environment")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from ncsn_tf.commands import app, app_runs
 from ncsn_tf.commands import sample as sample_command
 from ncsn_tf.commands.console import run_command
 from ncsn_tf.files import read_arrays
-from ncsn_tf.generation import checkpoint_origin
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training import averages
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 60
@@ -45,8 +45,8 @@ def address(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
-        for module in (app_runs, checkpoint_origin):
-            patch.setattr(module, "open_weights", lambda *_: run)
+        for module in (app_runs, averages):
+            patch.setattr(module, "open_weights", lambda *_, **__: run)
         strategy = tf.distribute.get_strategy()
         patch.setattr(sample_command, "start_for_sampling", lambda *_: strategy)
         app.start_gradio()
@@ -159,10 +159,9 @@ def test_a_chain_is_seen_and_stopped_and_one_that_waits_too(visitor, browser, ad
     visitor.page.wait_for_selector("#picture img")
     other = Visitor(browser, address)
     other.go("go-draw", "Waits")
-    other.go("stop", "Stopping")
+    assert other.go("stop", "Stopped") == "Stopped before it began."
     assert visitor.said.startswith("Draws")  # another's: it goes on
     assert visitor.go("stop", "Stopped").startswith("Stopped at ")
-    assert other.wait("Stopped") == "Stopped before it began."
     assert other.go("stop", "Nothing") == "Nothing is being drawn."
     assert other.go("go-draw", "Done").startswith("Done: seeds 0 to 15")
     other.page.close()

@@ -1,6 +1,7 @@
 """Averages of any length by the commands: train --ema_power, and --ema of the others."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from commands_in_process import tiny_commands
 from ncsn_tf.commands.evaluate import EvaluateOptions
 from ncsn_tf.commands.export import ExportOptions
 from ncsn_tf.commands.sample import SampleOptions
-from ncsn_tf.errors import ConfigError
+from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.evaluation.features import FeatureNetwork
 from ncsn_tf.evaluation.features.networks import NETWORKS
 from ncsn_tf.evaluation.quality import history
@@ -40,7 +41,7 @@ def ncsn(tmp_path_factory):
     """(command, its flags) -> exit code of `ncsn`, in a folder with a run of few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(NETWORKS, "halves", halves)
-        run = tiny_commands(patch, ("train", "sample", "export", "evaluate"))
+        run = tiny_commands(patch, ("train", "sample", "export", "evaluate", "info", "report"))
         patch.chdir(tmp_path_factory.mktemp("ema"))
         assert run("train", *TINY, *AVERAGES) == 0
         yield run
@@ -103,6 +104,72 @@ def test_an_average_is_exported(ncsn, capsys):
     assert (about.training_step, about.weights) == (12, "average of length 0.1")
 
 
+def told(ncsn, capsys, folder):
+    """({fact: [what `info` says]}, the data of the report's page) of a run."""
+    assert ncsn("info", f"--workdir={folder}") == 0
+    about = {}
+    for line in capsys.readouterr().out.splitlines():
+        name, _, fact = line.partition(" ")
+        about.setdefault(name, []).append(fact.strip())
+    parts = ("--nochain", "--noneighbors", "--noscores")
+    assert ncsn("report", f"--workdir={folder}", *parts, "--out=page.html") == 0
+    capsys.readouterr()
+    data = Path("page.html").read_text().partition('type="application/json">')[2]
+    return about, json.loads(data.partition("</script>")[0])
+
+
+def test_what_a_run_has_is_told(ncsn, capsys):
+    about, page = told(ncsn, capsys, "run")
+    assert about["run"] == ["run, a training of 12 steps"]
+    kept, bounds = about["averages"]
+    assert kept == "lengths 0.05, 0.1, snapshots of steps 2, 4, 6, 8, 10, 12, 0.0 MB"
+    assert page["averages"]["about"] == [kept, bounds]
+    rows = page["averages"]["rows"]
+    assert rows == [[str(step), "0.05, 0.1", "0.0 MB"] for step in (2, 4, 6, 8, 10, 12)]
+    # They are the lengths that can be had.
+    assert ncsn("sample", "--workdir=run", "--ema=0.28") == 1
+    said = capsys.readouterr().err.partition("must be from ")[2].partition(":")[0]
+    assert bounds == f"--ema={said.replace(' to ', ' to --ema=')} at step 12"
+
+
+def test_files_that_cannot_be_used_are_a_line_each(ncsn, capsys):
+    shutil.copytree("run", "spoilt")
+    path = "spoilt/averages/step-{}.npz".format
+    Path(path(2)).write_bytes(Path(path(4)).read_bytes()[:100])
+    for step, wrong in [
+        (4, {"lengths": np.array([np.nan, 0.0])}),
+        (6, {"about": np.array([6, 0])}),
+        (8, {"layout": np.array("0")}),
+    ]:
+        with np.load(path(step)) as arrays:
+            np.savez(path(step), **{**arrays, **wrong})
+    about, page = told(ncsn, capsys, "spoilt")
+    what, removed = "is not a snapshot of averages", "; it must be removed before --ema is used"
+    assert about["averages"][0].startswith("lengths 0.05, 0.1, snapshots of steps 10, 12, ")
+    assert about["averages"][1].endswith(" at step 12")
+    first, *others = about["averages"][2:]
+    assert first.startswith(path(2)) and first.endswith(removed)
+    said = [f"{path(step)} {what} of step {step}{removed}" for step in (4, 6)]
+    other = f"{path(8)} is of another network than {{}}{removed}".format
+    assert others == [*said, other("the newest snapshot")]
+    assert page["averages"]["about"][3:] == [*said, other("the run's checkpoints")]
+    with pytest.raises(UserError):
+        average_of("spoilt", 0.07)
+    for step in (2, 4, 6, 8):
+        Path(path(step)).unlink()
+    assert average_of("spoilt", 0.07).step == 12
+    Path(path(10)).write_bytes(b"")
+    Path(path(12)).write_bytes(b"")
+    about, page = told(ncsn, capsys, "spoilt")
+    assert len(about["averages"]) == 2 and page["averages"]["rows"] == []
+
+
+def test_a_folder_without_a_run_is_one_line(ncsn, capsys):
+    assert ncsn("info", "--workdir=elsewhere") == 1
+    line = "error: elsewhere/config.json cannot be read: No such file or directory\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.parametrize(
     "command, flags, message",
     [
@@ -124,6 +191,11 @@ def test_runs_without_them(ncsn, capsys):
     capsys.readouterr()
     assert ncsn("sample", "--workdir=plain", "--ema=0.1") == 1
     assert "plain has no averages" in capsys.readouterr().err
+    shutil.copytree("run/averages", "plain/averages")  # another run's, which was in this folder
+    about, page = told(ncsn, capsys, "plain")
+    assert about["checkpoints"] == ["step 1"] and "averages" not in about
+    assert page["averages"] is None
+    shutil.rmtree("plain/averages")
     assert ncsn("train", *TINY, "--workdir=plain", "--num_steps=2", *AVERAGES) == 2
     assert "--ema_power: the run has , the command says 0.05,0.1" in capsys.readouterr().err
 

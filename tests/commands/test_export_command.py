@@ -11,9 +11,11 @@ from ncsn_tf.serving.export import ConditionalSettings
 
 
 @pytest.fixture
-def exported(monkeypatch):
+def exported(monkeypatch, tmp_path):
     """flags -> (the run, the keywords) of the export that they ask for."""
     calls = []
+    monkeypatch.chdir(tmp_path)
+    Path("a.npz").touch()  # a classifier
 
     def export_run(run_dir, **settings):
         calls.append((run_dir, settings))
@@ -29,7 +31,7 @@ def exported(monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("flag", ["--factor=2", "--classifier=file.npz", "--classifier_scale=2.0"])
+@pytest.mark.parametrize("flag", ["--factor=2", "--classifier=a.npz", "--classifier_scale=2.0"])
 def test_what_needs_conditional(flag, exported):
     with pytest.raises(ConfigError, match=f"^{flag} needs --conditional$"):
         exported("--workdir=run", flag)

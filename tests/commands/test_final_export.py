@@ -59,8 +59,21 @@ def child(tmp_path, monkeypatch):
     return make
 
 
-def soon(action):
-    thread = threading.Timer(0.3, action)
+def wait_for(condition):
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def once_it_runs(tmp_path, action):
+    """A thread that acts once the process of the export has written its number."""
+
+    def act():
+        number = tmp_path / "pid"
+        wait_for(lambda: number.exists() and number.read_text().endswith("\n"))
+        action()
+
+    thread = threading.Thread(target=act)
     thread.start()
     return thread
 
@@ -72,7 +85,7 @@ def assert_gone(tmp_path):
 
 def test_another_worker_ends_the_export_of_the_chief(config, child, tmp_path):
     child("exec sleep 60")
-    thread = soon((tmp_path / NOTE).touch)
+    thread = once_it_runs(tmp_path, (tmp_path / NOTE).touch)
     with pytest.raises(signals.Interrupted) as end, signals.watched():
         export_at_the_end(config, Workers(is_chief=True), None)
     thread.join()
@@ -83,7 +96,7 @@ def test_another_worker_ends_the_export_of_the_chief(config, child, tmp_path):
 
 def test_the_chief_ends_its_export(config, child, tmp_path):
     child("exec sleep 60")
-    thread = soon(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    thread = once_it_runs(tmp_path, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(signals.Interrupted) as end, signals.watched():
         export_at_the_end(config, Workers(is_chief=True), None)
     thread.join()
@@ -99,9 +112,7 @@ def test_a_worker_tells_the_chief_and_waits(is_made, config, tmp_path, monkeypat
 
     def wait():
         os.kill(os.getpid(), signal.SIGTERM)
-        deadline = time.monotonic() + 5
-        while not (tmp_path / NOTE).exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_for((tmp_path / NOTE).exists)
 
     workers.while_the_chief_works = wait
     with pytest.raises(signals.Interrupted) as end, signals.watched():

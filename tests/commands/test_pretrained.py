@@ -14,10 +14,10 @@ from ncsn_tf.commands.export import ExportOptions
 from ncsn_tf.commands.sample import SampleOptions
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import read_arrays
-from ncsn_tf.generation import checkpoint_origin
 from ncsn_tf.settings import pretrained
 from ncsn_tf.settings.config import Config
 from ncsn_tf.settings.pretrained import PRETRAINED, pretrained_run
+from ncsn_tf.training import averages
 from ncsn_tf.training.checkpoint_choice import latest
 from ncsn_tf.training.checkpoint_files import files_of
 from ncsn_tf.training.checkpoints import load_network, saved_config
@@ -56,11 +56,11 @@ def test_the_command_opens_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(sample, "start_for_sampling", lambda *_: tf.distribute.get_strategy())
     asked = {}
 
-    def open_checkpoint(**arguments):
-        asked.update(arguments)
+    def open_weights(workdir, **arguments):
+        asked["workdir"] = workdir
         raise UserError("enough")
 
-    monkeypatch.setattr(checkpoint_origin, "open_checkpoint", open_checkpoint)
+    monkeypatch.setattr(averages, "open_weights", open_weights)
     with pytest.raises(UserError, match="enough"):
         sample.main(["sample", "--pretrained=mnist", "--num_samples=1"])
     assert asked["workdir"] == pretrained_run("mnist")

@@ -8,7 +8,6 @@ import shlex
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ncsn_tf.commands.console import run_command, run_named
 from ncsn_tf.training.checkpoints import open_run
@@ -36,14 +35,9 @@ def ncsn(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def trained(ncsn):
-    """The lines of a training, in its folder.
-
-    The graphs run as they are written: to rewrite them takes a third of the time.
-    """
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield ncsn("train", *TRAIN)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+def trained(ncsn, graphs_as_written):
+    """The lines of a training, in its folder."""
+    return ncsn("train", *TRAIN)
 
 
 def test_trained_and_read_again(trained):

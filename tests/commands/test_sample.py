@@ -17,6 +17,7 @@ from ncsn_tf.generation import checkpoint_origin
 from ncsn_tf.generation.conditions import open_condition
 from ncsn_tf.settings.flags import parse_options
 from ncsn_tf.settings.options import show
+from ncsn_tf.training import averages
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_no_run(saved_model):
         run(**saved_model)
     with pytest.raises(UserError, match="nowhere holds no checkpoint"):
         run(**saved_model, workdir="nowhere")
-    with pytest.raises(UserError, match="--saved_model=nowhere is not a folder"):
+    with pytest.raises(UserError, match="--saved_model=nowhere is not a file or a folder"):
         run(saved_model="nowhere")
     assert os.listdir() == []
 
@@ -208,16 +209,23 @@ class Completed:
 
 @pytest.fixture
 def opened(monkeypatch):
-    """(number of pictures) -> the list of what `open_checkpoint` is asked for from then on."""
+    """(number of pictures) -> the list of what is asked of runs and their `Opened` from then on."""
 
     def pretend(num_pictures):
         asked = []
 
-        def open_checkpoint(**arguments):
-            asked.append(arguments)
-            return Completed(num_pictures)
+        class Opened:
+            def __init__(self, weights):
+                self.weights = weights
 
-        monkeypatch.setattr(checkpoint_origin, "open_checkpoint", open_checkpoint)
+            def origin(self, **arguments):
+                asked.append(self.weights | arguments)
+                return Completed(num_pictures)
+
+        monkeypatch.setattr(
+            averages, "open_weights", lambda run, **given: {"workdir": run, **given}
+        )
+        monkeypatch.setattr(checkpoint_origin, "Opened", Opened)
         return asked
 
     return pretend
@@ -249,12 +257,15 @@ def test_as_many_images_as_pictures(num_pictures, flags, count, opened, capsys):
 
 def test_seeds_must_fit_for_all_pictures(opened):
     opened(27)
+    Path("many.npz").touch()
     with pytest.raises(ConfigError, match=f"--seed={2**63 - 25} and the seeds after it must fit"):
         seeds_of(inpaint="many.npz", seed=2**63 - 25)
 
 
 def test_flags_reach_the_checkpoint(opened, started):
     asked = opened(0)
+    for name in ("a.png", "a.npz"):
+        Path(name).touch()
     run()
     run(workdir="a", average=False, batch_size=3, sampler="cas", num_steps_each=2, movie="")
     run(inpaint="a.png", mask="left", resize=True, seed=4, denoise=True)

@@ -151,7 +151,7 @@ def test_only_so_many_images_are_measured(monkeypatch):
 @pytest.mark.parametrize(
     "flags, code, message",
     [
-        (["--dataset=image_folder", "--data_dir=x"], 2, "needs an explicit --image_size"),
+        (["--dataset=image_folder", "--data_dir=."], 2, "needs an explicit --image_size"),
         (["--dataset=image_folder", "--image_size=32"], 2, "--data_dir= must name the folder"),
         (["--dataset=cifar10", "--image_size=130"], 2, "a multiple of 8 with --depth=deepest"),
         (["--dataset=digits", "--num_images=-1"], 2, "--num_images=-1 must be at least 0"),

@@ -71,7 +71,7 @@ def test_help_comes_at_once_without_tensorflow(program, tmp_path):
         ("train.py", ["--dataset=image_folder", "--image_size=8"], 2, "--data_dir= must name"),
         ("sample.py", ["--saved_model", "--movie=a.gif"], 2, "--movie=a.gif cannot be used with"),
         ("sample.py", ["--format=jpeg"], 2, "--format=jpeg must be grid or png or npz"),
-        ("sample.py", ["--saved_model=gone"], 1, "--saved_model=gone is not a folder"),
+        ("sample.py", ["--saved_model=gone"], 1, "--saved_model=gone is not a file or a folder"),
         ("sample.py", [], 1, "no run in runs/: train first"),
         (
             "train.py",

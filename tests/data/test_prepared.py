@@ -297,12 +297,12 @@ def test_a_preparation_that_is_broken_off_goes_on(number, command_server, pictur
         os.kill(process.pid, number)
         started = time.monotonic()
         _, stderr = process.communicate(60)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
     if number == signal.SIGINT:
         assert stderr.splitlines()[1:] == ["interrupted"], stderr
     readers, places = read_notes(notes)
-    wait_for(lambda: not any(map(is_running, set(readers))), 5)
+    wait_for(lambda: not any(map(is_running, set(readers))))
     assert len(places) < 42
     assert [path.suffix for path in cache.iterdir()] == [".part"]
 

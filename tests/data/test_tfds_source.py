@@ -342,6 +342,7 @@ def test_failed_download_is_one_line_with_the_place_and_the_cause(
     out, err = capfd.readouterr()
     assert out == ""
     assert "a warning" not in err + caplog.text
+    assert "Data set cifar10 is not here yet: downloads 170 MB (--dataset=digits needs" in err
 
 
 def test_damaged_tfds_file_is_a_user_error(tiny):

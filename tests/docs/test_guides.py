@@ -6,25 +6,39 @@ added at the end, where they win.
 """
 
 import importlib
-import zipfile
+import json
+import shutil
+import subprocess
 
+import guide_world
 import numpy as np
 import pytest
-import soak
 import tensorflow as tf
 from documented import PAGES, commands
-from PIL import Image
-from training_helpers import TinyNetwork
 
+from ncsn_tf.backend.choices import THIRD_MODELS
 from ncsn_tf.commands.console import COMMANDS, run_command, run_named
 from ncsn_tf.evaluation.features import trained
-from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoints
 
 GUIDES = [page for page in PAGES if page.startswith("docs/guides/")]
-RUN = {page: [one for one in commands(page) if one.ncsn and not one.skipped] for page in GUIDES}
+BENCHMARK = ["python", "-m", "benchmarks.fewsteps"]
+
+
+def can_run(command):
+    """Whether it is one of ours, or asks a server."""
+    ours = command.ncsn or command.words[0] == "curl" or command.words[:3] == BENCHMARK
+    return bool(ours) and not command.skipped
+
+
+def is_of_a_trained_network(command):
+    """Whether it wants a network of zoo/: of full size, so that it takes longer."""
+    return any(word.startswith("--pretrained") for word in command.words)
+
+
+RUN = {page: [one for one in commands(page) if can_run(one)] for page in GUIDES}
+OF_TRAINED = [one for page in GUIDES for one in RUN[page] if is_of_a_trained_network(one)]
 # Those that run at every change; the others take longer together.
-CHEAP = {"sampling"}
+CHEAP = {"sampling", "serving"}
 OF_TRAIN = [
     *("--features=2", "--num_levels=3", "--sigma_begin=1", "--batch_size=4", "--num_steps=2"),
     *("--num_steps_each=1", "--sample_every=0", "--eval_every=0", "--image_size=8", "--noexport"),
@@ -36,6 +50,10 @@ SMALL = {
     "classifier": ["--num_steps=2", "--features=2"],
     "schedule": ["--image_size=8", "--num_images=16"],
 }
+OF_BENCHMARK = [
+    *("--num_samples=4", "--evaluations=3", "--long=3", "--samplers=ald,dpm_sde"),
+    "--schedules=karras",
+]
 SWEPT = {"step_lr": "1e-5,1e-4", "num_evaluations": "4,5"}
 HERE = ("digits", "image_folder", "arrays")  # data sets that need no download
 
@@ -51,8 +69,10 @@ def small(words):
     name = words[0]
     if name == "train":
         own = value(words, "flagfile")
-        dataset = value(words, "dataset") or own
+        dataset = value(words, "dataset") or own or value(words, "model")
         flags = list(OF_TRAIN)
+        if any(model in word for model in THIRD_MODELS for word in words):
+            flags = [flag for flag in OF_TRAIN if "sigma" not in flag] + guide_world.THIRD
         if dataset not in HERE and "/" not in dataset:
             flags += ["--dataset=digits", "--channels=1"]
             if not value(words, "workdir"):
@@ -60,8 +80,12 @@ def small(words):
         if value(words, "metric_every"):
             flags += ["--metric_every=2", "--metric_samples=10"]
         return [*words, *flags]
+    if name == "import" and value(words, "sde"):  # the file in tests/golden is of another equation
+        return [*words, "--sde=ve", "--image_size=16"]
     if name == "sample" and value(words, "interpolate"):
         return words
+    if name == "sample" and value(words, "pretrained") == "mnist-ncsn":
+        return [*words, "--num_samples=2", "--num_steps_each=1"]
     if name == "sample" and not value(words, "shard"):
         return [*words, "--num_samples=2"]
     if name == "evaluate" and value(words, "sweep"):
@@ -72,37 +96,9 @@ def small(words):
     return [*words, *SMALL.get(name, [])]
 
 
-def make_files(folder, rng):
-    """Pictures, an archive and arrays."""
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    with zipfile.ZipFile(folder / "pictures.zip", "w") as archive:
-        for index in range(24):
-            path = pictures / f"{index}.png"
-            Image.fromarray(rng.integers(0, 255, [12, 16, 3], np.uint8)).save(path)
-            archive.write(path, path.name)
-    np.savez(folder / "images.npz", images=rng.integers(0, 255, [24, 8, 8], np.uint8))
-    for name, side in (("digit", 8), ("grey", 8), ("small", 2)):
-        shape = [side, side] if name != "small" else [side, side, 3]
-        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(folder / f"{name}.png")
-    (folder / "flags").mkdir()
-
-
-def make_run(workdir):
-    """A run that was trained before, in colour where it is one of CIFAR-10."""
-    config = Config(
-        dataset="digits",
-        image_size=8,
-        channels=3 if "cifar" in workdir else 1,
-        workdir=workdir,
-        **{"features": 2, "num_levels": 3, "num_steps_each": 1, "step_lr": 1e-4},
-    )
-    checkpoints.save_network(TinyNetwork(config), config, step=200)
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    soak.use_tiny_network(monkeypatch.setattr)
+    guide_world.use_guide_network(monkeypatch.setattr)
     for module, _ in COMMANDS.values():
         module = importlib.import_module(f"ncsn_tf.commands.{module}")
         for start in ("start_tensorflow", "start_for_training", "start_for_sampling"):
@@ -112,7 +108,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(trained, "FITTING", trained.FITTING._replace(num_steps=4, batch_size=16))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    make_files(tmp_path, np.random.default_rng(0))
+    guide_world.make_files(tmp_path, np.random.default_rng(0))
     return tmp_path
 
 
@@ -121,18 +117,51 @@ def marked(page):
     return pytest.param(page, id=name, marks=[] if name in CHEAP else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("page", [marked(page) for page in GUIDES if RUN[page]])
-def test_commands_of_a_guide_run(page, folder, capsys):
-    for command in RUN[page]:
-        words = small(command.ncsn)
-        if words[0] not in ("train", "schedule", "merge", "import"):
-            newest = "runs" if (folder / "runs").exists() else "runs/cifar10"
-            workdir = value(words, "workdir") or newest
-            if not (folder / workdir).exists():
-                make_run(workdir)
+def run(command, folder, capsys):
+    """A command with small sizes, and with what it wants."""
+    with guide_world.server_of(
+        command.words if not command.ncsn else command.ncsn, folder
+    ) as words:
+        if words[0] == "curl":
+            if not shutil.which("curl"):
+                pytest.skip("curl is not installed")
+            words = ["curl", "--noproxy", "*", *words[1:]]
+            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+            assert len(json.loads(done.stdout)["predictions"]) == 3
+            return
+        if words[:3] == BENCHMARK:
+            make_run_for(words, folder)
+            importlib.import_module(words[2]).main([words[2], *words[3:], *OF_BENCHMARK])
+            return
+        words = small(words)
+        if words[0] not in ("train", "schedule", "merge", "import") and not value(words, "server"):
+            make_run_for(words, folder)
         with pytest.raises(SystemExit) as end:
             run_command(run_named, ["ncsn", *words])
         assert not end.value.code, f"{command}\nas {words}\n{capsys.readouterr().err}"
+
+
+def make_run_for(words, folder):
+    """The run that a command wants, where none before it has trained one."""
+    newest = "runs" if (folder / "runs").exists() else "runs/cifar10"
+    workdir = value(words, "workdir") or newest
+    if not (folder / workdir).exists():
+        guide_world.make_run(workdir)
+
+
+@pytest.mark.parametrize("page", [marked(page) for page in GUIDES if RUN[page]])
+def test_commands_of_a_guide_run(page, folder, capsys):
+    if "ncsn import" in " ".join(" ".join(one.words[:2]) for one in RUN[page]):
+        pytest.importorskip("torch")
+    for command in RUN[page]:
+        if not is_of_a_trained_network(command):
+            run(command, folder, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", OF_TRAINED, ids=str)
+def test_commands_of_a_trained_network_run(command, folder, capsys):
+    run(command, folder, capsys)
 
 
 def test_few_blocks_are_not_run():

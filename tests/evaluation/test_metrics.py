@@ -7,6 +7,7 @@ import scipy.stats
 
 from ncsn_tf.evaluation.metrics import (
     FeatureSums,
+    classification_accuracy,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -276,3 +277,37 @@ def test_features_that_cannot_be_compared(function, arrays):
     with pytest.raises(ValueError) as error:
         function(*arrays)
     assert "\n" not in str(error.value)
+
+
+def test_accuracy_is_a_binomial_share():
+    """Of a classifier that is sure, right for 45 of 60 images; and of one that knows nothing."""
+    labels = np.arange(60) % 3
+    seen = np.where(np.arange(60) < 45, labels, (labels + 1) % 3)
+    found = classification_accuracy(np.eye(3)[seen], labels)
+    assert found == pytest.approx((0.75, np.sqrt(0.75 * 0.25 / 60)), rel=1e-15)
+    # Who always says the first class, also of equals, is right for its share.
+    assert classification_accuracy(np.full([60, 3], 1 / 3), labels).value == 1 / 3
+    assert classification_accuracy(np.eye(3)[labels], labels) == (1.0, 0.0)
+
+
+def test_the_error_of_accuracy_is_that_of_repetitions():
+    right = np.random.RandomState(0).random((300, 400)) < 0.9
+    asked = np.ones(400, int)
+    shares = [classification_accuracy(np.eye(2)[row.astype(int)], asked) for row in right]
+    values, errors = np.transpose(shares)
+    assert values.std() == pytest.approx(errors.mean(), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "probabilities, labels, message",
+    [
+        (np.eye(2), [0], r"labels must be whole numbers \[2\], one an image, not int64 \[1\]"),
+        (np.eye(2), [0.0, 1.0], "labels must be whole numbers"),
+        (np.eye(2), [0, 2], "labels must be from 0 to 1, the classes of probabilities"),
+        (np.eye(2), [-1, 0], "labels must be from 0 to 1"),
+        (np.zeros([0, 2]), np.zeros(0, int), "probabilities must have at least 1 rows"),
+    ],
+)
+def test_what_has_no_accuracy(probabilities, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classification_accuracy(probabilities, labels)

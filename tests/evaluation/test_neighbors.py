@@ -221,7 +221,8 @@ def command(*flags):
 def test_command_draws_samples_of_a_run(tiny_run, config, network, tmp_path, capsys, monkeypatch):
     drawn = []
 
-    def watched(loaded, settings, seeds):
+    def watched(loaded, settings, seeds, labels):
+        assert labels is None
         for weight, expected in zip(loaded.get_weights(), network.get_weights(), strict=True):
             np.testing.assert_array_equal(weight, expected)
         drawn.append((list(seeds), draw_samples(loaded, settings, seeds)))

@@ -355,7 +355,7 @@ def test_a_run_whose_data_are_elsewhere(config, network, tmp_path, monkeypatch):
 def test_neighbors_alone_draw_their_samples(config, network, monkeypatch):
     samples = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 1), dtype=np.uint8)
     asked = []
-    draw = lambda *given: asked.append(given) or samples  # noqa: E731
+    draw = lambda *given, labels: asked.append(given) or samples  # noqa: E731
     monkeypatch.setattr(drawings, "draw_samples", draw)
     part = drawings.neighbors_part(config, network, "pixels")
     assert asked == [(network, config, range(8))]
@@ -374,7 +374,7 @@ def test_command_says_what_is_wrong(run_dir, tmp_path, capsys):
     text.write_text("not a GIF")
     for code, line, *flags in (
         (1, "holds no checkpoint: train first", f"--workdir={tmp_path / 'none'}"),
-        (1, "none.gif cannot be read", f"--workdir={run_dir}", f"--chain_file={tmp_path}/none.gif"),
+        (1, "none.gif is not a file", f"--workdir={run_dir}", f"--chain_file={tmp_path}/none.gif"),
         (1, "text.gif is not a GIF", f"--workdir={run_dir}", f"--chain_file={text}"),
         (1, "x.html cannot be written: Not a dir", f"--workdir={run_dir}", f"--out={text}/x.html"),
         (2, "--space=colour must be pixels or features", "--space=colour"),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from training_helpers import TinyNetwork, assert_same_run, numbers
+from training_helpers import TinyLabelled, TinyNetwork, assert_same_run, numbers
 
 from ncsn_tf.commands import evaluate, sample, train
 from ncsn_tf.commands.evaluate import EvaluateOptions
@@ -237,6 +237,21 @@ def run_train(workdir, settings, **changes):
     train.main(["train.py", f"--workdir={workdir}", *flags])
 
 
+def test_training_with_classes_measures_all_of_them(training, tmp_path, monkeypatch):
+    """The network's classes are those of the data, which no flag names."""
+    sums = lambda pixels: (np.ones([len(pixels), 2], np.float32), np.eye(10)[[3] * len(pixels)])  # noqa: E731
+    about = {"name": "Threes", "checksum": "0" * 16, "resize": "none", "channels": 0}
+    threes = FeatureNetwork(sums, dimension=2, num_classes=10, **about)
+    monkeypatch.setattr(bench, "open_features", lambda *_, **__: threes)
+    for module in (state_module, checkpoints):
+        monkeypatch.setattr(module, "build_network", TinyLabelled)
+    changes = {"class_conditional": "true", "metric": "accuracy", "num_steps": 2}
+    run_train(tmp_path / "run", training, **changes, metric_samples=20)
+    (figure,) = history.read(tmp_path / "run")
+    assert (figure.name, figure.value) == ("Accuracy-Threes-20", 0.1)
+    assert figure.sampler["labels"] == "0,1,2,3,4,5,6,7,8,9"
+
+
 @pytest.mark.slow
 def test_training_measures_and_its_best_checkpoint_is_sampled(training, tmp_path, capsys):
     run_train(tmp_path / "run", training)
@@ -286,6 +301,7 @@ def test_chains_that_diverge_do_not_end_training(training, tmp_path, capsys):
         ({"metric": "is"}, "is needs probabilities, which Blocks does not give"),
         ({"sampler": "cas", "cas_step_lr": 9}, "the step size of --sampler=cas must be between"),
         ({"metric": "lpips"}, "--metric=lpips must be fid or kid or is or precision or recall"),
+        ({"metric": "accuracy"}, "--metric=accuracy needs --class_conditional: samples of a class"),
     ],
 )
 def test_a_figure_that_cannot_be_had_is_said_before_the_first_step(

@@ -6,8 +6,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ncsn_tf.backend.devices import mirrored_strategy
-from ncsn_tf.generation.checkpoint_origin import MOVIE_IMAGES, Checkpoint, open_checkpoint
+from ncsn_tf.generation.checkpoint_origin import MOVIE_IMAGES, Checkpoint, Opened
 from ncsn_tf.training import checkpoints
+from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.run_network import build_network
 from ncsn_tf.training.run_sampler import sampler_of
 
@@ -66,7 +67,7 @@ def test_a_run_is_drawn_with_the_settings_given(tiny_config, tmp_path, capsys, e
     checkpoints.save_network(network, config, step=7)
     changes = {"num_steps_each": 1, "denoise": True, "step_lr": None}
     with mirrored_strategy(["CPU:0"]).scope():
-        origin = open_checkpoint(config.workdir, chain=changes, batch_size=3)
+        origin = Opened(open_weights(config.workdir)).origin(chain=changes, batch_size=3)
     assert capsys.readouterr().out == (
         f"Sampling from {config.workdir}, weights of step 7\n4 network evaluations an image\n"
     )

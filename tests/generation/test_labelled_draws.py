@@ -11,9 +11,10 @@ from PIL import Image
 
 from ncsn_tf.commands import sample as sample_command
 from ncsn_tf.commands.console import run_command
-from ncsn_tf.generation import arrays, checkpoint_origin
+from ncsn_tf.generation import arrays
 from ncsn_tf.generation.shards import merge
 from ncsn_tf.settings.config import Config
+from ncsn_tf.training import averages
 
 KNOWN = {"class_conditional": True, "class_names": NAMES}
 
@@ -45,7 +46,8 @@ def ncsn(monkeypatch, tmp_path, network, capsys):
         run = types.SimpleNamespace(
             config=config, network=network, run_dir="run", origin="step 2", step=2
         )
-        monkeypatch.setattr(checkpoint_origin, "open_weights", lambda *_: run)
+        for module in (averages, arrays):
+            monkeypatch.setattr(module, "open_weights", lambda *_, **__: run)
         with pytest.raises(SystemExit) as end:
             run_command(sample_command.main, ["ncsn sample", *flags])
         printed = capsys.readouterr()

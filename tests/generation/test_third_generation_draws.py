@@ -343,6 +343,7 @@ def test_signatures_of_conditional_modes(run, model, sde, sampler, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_written")
 @pytest.mark.parametrize("model, sde", FIRST[1:2])
 def test_other_samplers_and_movies(run, model, sde, tmp_path):
     config = run(model, sde)
@@ -360,6 +361,7 @@ def test_other_samplers_and_movies(run, model, sde, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_written")
 @pytest.mark.parametrize("model, sde", FIRST[1:2])
 def test_likelihoods_neighbours_and_classifiers(run, model, sde, tmp_path, capsys):
     config = run(model, sde)
@@ -377,6 +379,7 @@ def test_likelihoods_neighbours_and_classifiers(run, model, sde, tmp_path, capsy
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_written")
 def test_a_report(run):
     config = run()
     report.main(["ncsn report", f"--workdir={config.run_dir}"])
@@ -384,6 +387,7 @@ def test_a_report(run):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_written")
 def test_a_checkpoint_of_the_reference_is_sampled(run, tmp_path):
     pytest.importorskip("torch")
     source = Path(__file__).parents[1] / "golden" / "sde" / "checkpoint_ncsnpp_ve.pth"

@@ -1,6 +1,9 @@
 """Exports of networks that know classes: what they draw, and what requests may say of classes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,6 +34,7 @@ CONFIG = Config(
     sampling_tile=2,
 )
 SEEDS = np.arange(5)
+C_API = Path(__file__).resolve().parents[1] / "c_api.py"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,32 @@ def test_an_export_draws_what_its_checkpoint_draws(export, local, capsys):
     assert "without a class: --label names one of 3, or each" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="--label=dgo is no class of this export, .*mean dog?"):
         Export(export, label="dgo")
+
+
+@pytest.mark.slow
+def test_the_loader_of_the_server_draws_classes(export, local, tmp_path):
+    """TensorFlow's C API in a process without Python's TensorFlow, XLA disabled."""
+    labels, guidance = np.array([2, 1, 0, 3, 2], np.int32), np.float32([1.5, 1, 0, 1, 1.5])
+    inputs = {
+        "seed": SEEDS.astype(np.int64),
+        "class_label": labels,
+        "guidance": guidance,
+        "steps_per_level": np.zeros(5, np.int32),
+        "step_lr": np.zeros(5, np.float32),
+    }
+    inputs = {f"{contract.OF_CLASSES}/{name}": value for name, value in inputs.items()}
+    np.savez(tmp_path / "in.npz", **inputs)
+    command = [sys.executable, C_API, export, tmp_path / "in.npz", tmp_path / "out.npz"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "out.npz") as answer:
+        images = answer[f"{contract.OF_CLASSES}/image"]
+        assert answer[f"{contract.OF_CLASSES}/class_label"].tolist() == labels.tolist()
+    for weight in np.unique(guidance):
+        rows = np.flatnonzero(guidance == weight)
+        expected = local(SEEDS[rows], labels[rows], float(weight))
+        np.testing.assert_array_equal(images[rows], expected)
+    assert len(np.unique(images.reshape(5, -1), axis=0)) == 5
 
 
 def test_no_value_of_a_request_fails(export, local):

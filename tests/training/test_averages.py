@@ -9,7 +9,7 @@ import tensorflow as tf
 from training_helpers import TinyNetwork, assert_same_run, cut_back, numbers, replicas, train
 
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.training import average_files, averages, checkpoint_choice, checkpoints
+from ncsn_tf.training import average_files, average_summary, checkpoint_choice, checkpoints
 from ncsn_tf.training import state as state_module
 from ncsn_tf.training.averages import average_of, open_weights
 from ncsn_tf.training.power_average import gamma_of
@@ -71,7 +71,10 @@ def flat(network):
 
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_each_good_step_has_its_share(settings, count):
-    """A step that is not finite is no time at all; replicas keep the same averages."""
+    """A step that is not finite is no time at all; replicas keep the same averages.
+
+    They are those of one replica that has the same weights, bit for bit.
+    """
     strategy = replicas(count)
     config = settings(batch_size=4)
     state = TrainingState(config, strategy)
@@ -88,12 +91,36 @@ def test_each_good_step_has_its_share(settings, count):
         if number != 2:
             rows.append(copies(state.weights.vector)[0].numpy().astype(np.float64))
     assert int(state.skipped_steps.numpy()) == 1
+    one = TrainingState(config, replicas(1))
+    move = tf.function(one.average_by_power, autograph=False)
+    for number, row in enumerate(rows, 1):
+        one.weights.vector.assign(row.astype(np.float32))
+        move(tf.constant(number, tf.int64))
     ends = np.arange(1, 6) / 5
     for length, average in state.power_averages.items():
         power = gamma_of(length) + 1
         expected = (ends**power - (ends - 0.2) ** power) @ rows
         for replica in copies(average.vector):
             np.testing.assert_allclose(replica, expected, rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(replica, copies(one.power_averages[length].vector)[0])
+
+
+@pytest.mark.slow
+def test_replicas_write_the_same_snapshots(settings, run_dir, tmp_path):
+    """As near as weights are, which differ by the order of sums; a resumed run is exact."""
+    whole = tmp_path / "whole"
+    train(settings(workdir=str(whole)), replicas(2))
+    resumed = cut_back(whole, 20, tmp_path / "resumed")
+    train(settings(workdir=str(resumed)), replicas(2))
+    assert_same_run(numbers(whole), numbers(resumed))
+    steps = average_files.listed(run_dir)
+    assert average_files.listed(whole) == average_files.listed(resumed) == steps
+    for step in steps:
+        two, again, one = (stored(folder, step) for folder in (whole, resumed, run_dir))
+        assert two.keys() == one.keys()
+        for length in one:
+            np.testing.assert_array_equal(two[length], again[length])
+            np.testing.assert_allclose(two[length], one[length], rtol=0, atol=1e-2)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +191,7 @@ def test_a_length_that_is_kept_is_what_was_kept(run_dir):
 
 def test_many_snapshots_are_thinned(run_dir, monkeypatch):
     whole = flat(average_of(run_dir, 0.15).network)
-    monkeypatch.setattr(averages, "_MOST_SNAPSHOTS", 10)
+    monkeypatch.setattr(average_summary, "_MOST_SNAPSHOTS", 10)
     thinned = flat(average_of(run_dir, 0.15).network)
     assert 0 < np.linalg.norm(thinned - whole) < 0.01 * np.linalg.norm(whole)
 

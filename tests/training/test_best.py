@@ -41,7 +41,7 @@ class Figures:
         self.then = then
         self.opened, self.weights = 0, {}
 
-    def open(self):
+    def open(self, config):
         self.opened += 1
 
     def __call__(self, network, step):

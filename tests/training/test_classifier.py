@@ -18,9 +18,10 @@ from ncsn_tf.data.encoded import EncodedImages
 from ncsn_tf.data.source import ArrayImages
 from ncsn_tf.data.sources import load_source
 from ncsn_tf.errors import ConfigError, UserError
-from ncsn_tf.generation.checkpoint_origin import open_checkpoint
+from ncsn_tf.generation.checkpoint_origin import Opened
 from ncsn_tf.models.noisy_classifier import NoisyClassifier
 from ncsn_tf.training import checkpoints, classifier
+from ncsn_tf.training.averages import open_weights
 from ncsn_tf.training.classifier import read_classifier, save_classifier
 from ncsn_tf.training.run_network import build_network
 
@@ -154,8 +155,7 @@ def sample(files, **options):
     options = SampleOptions(workdir=str(files / "run"), **options)
     options.validate()
     with mirrored_strategy(["CPU:0"]).scope():
-        origin = open_checkpoint(
-            options.workdir,
+        origin = Opened(open_weights(options.workdir)).origin(
             chain={"num_steps_each": options.num_steps_each},
             condition=options.condition(options.seed, options.count(), options.denoise),
             **options.classes(),

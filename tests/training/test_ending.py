@@ -20,6 +20,9 @@ class Checkpoints:
     def save(self):
         self.number += 1
 
+    def save_averages(self):
+        self.number += 10
+
 
 @pytest.fixture
 def checkpoints():
@@ -80,6 +83,16 @@ def test_a_full_disk_is_said(ending, checkpoints):
     with pytest.raises(Interrupted) as end:
         ending._on_overdue("SIGTERM")
     assert (end.value.line, end.value.code) == ("error: the disk is full", 1)
+
+
+@pytest.mark.parametrize("index, written", [(0, 11), (1, 0)])
+def test_of_several_workers_the_chief_alone_writes(index, written, checkpoints):
+    workers = Workers(tf.distribute.get_strategy())
+    workers.count, workers.index = 2, index
+    ending = Ending(checkpoints, print, first_step=0, is_saved=False, workers=workers)
+    ending.save_averages(5)
+    ending.save(5)
+    assert checkpoints.number == written
 
 
 def test_a_folder_that_has_gone_does_not_end_the_thread(checkpoints):

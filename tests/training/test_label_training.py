@@ -184,6 +184,7 @@ def tiny_networks(monkeypatch):
         monkeypatch.setattr(module, "build_network", TinyLabelled)
 
 
+@pytest.mark.usefixtures("graphs_as_written")
 @pytest.mark.parametrize("networks", ["tiny", pytest.param("real", marks=pytest.mark.slow)])
 def test_a_run_by_the_command_resumed_and_evaluated(
     networks, tmp_path, monkeypatch, capsys, request

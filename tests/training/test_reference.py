@@ -54,11 +54,12 @@ def test_weights_that_do_not_fit_are_one_line(checkpoint, config):
     assert not config.run_dir.exists()
 
 
-def test_the_command(checkpoint, config, monkeypatch, capsys):
+def test_the_command(checkpoint, config, monkeypatch, capsys, tmp_path):
     """All but reading the file, for which PyTorch is needed."""
     monkeypatch.setattr(ncsn_tf.pytorch, "read_checkpoint", lambda path: checkpoint)
     monkeypatch.setattr(import_reference, "start_tensorflow", lambda: None)
-    import_reference.main(["ncsn import", "a.pth", str(config.run_dir)])
+    (tmp_path / "a.pth").touch()
+    import_reference.main(["ncsn import", str(tmp_path / "a.pth"), str(config.run_dir)])
     saved = checkpoints.saved_config(checkpoint_choice.latest(config.run_dir))
     assert saved == dataclasses.replace(config, precision="float32")
     out = capsys.readouterr().out

@@ -1,11 +1,9 @@
 """One training by several processes, as processes: kills, signals, clusters that are wrong."""
 
-import contextlib
 import json
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -15,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
+from ports import free_ports
 
 from ncsn_tf.backend import outcomes
 from ncsn_tf.backend.cluster import Cluster
@@ -25,6 +24,7 @@ from ncsn_tf.commands.start import what_all_want
 from ncsn_tf.data.source import from_arrays
 from ncsn_tf.errors import RestartError, UserError
 from ncsn_tf.settings.flags import parse_config
+from ncsn_tf.training import average_files
 from ncsn_tf.training.run_data import check_same_data
 from ncsn_tf.training.workers import Workers
 
@@ -43,11 +43,7 @@ def environment(addresses, index):
 
 
 def addresses_of(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
 
 
 @pytest.fixture
@@ -96,17 +92,17 @@ def after_step(folder, step, timeout=180):
 
 @pytest.fixture(scope="module")
 def one_process(command_server, tmp_path_factory):
-    """The same run by one process with as many devices: {number of devices: its folder}."""
+    """The same run by one process: {(number of devices, more flags): its folder}."""
     made = {}
 
     def run(devices, *flags):
-        if devices not in made:
+        if (devices, flags) not in made:
             folder = tmp_path_factory.mktemp(f"devices-{devices}")
             argv = runs.train("run", STEPS, *FLAGS, f"--num_virtual_devices={devices}", *flags)
             done = command_server.run(argv, cwd=folder)
             assert done.returncode == 0, done.stderr
-            made[devices] = folder / "run"
-        return made[devices]
+            made[devices, flags] = folder / "run"
+        return made[devices, flags]
 
     return run
 
@@ -121,8 +117,12 @@ def assert_close_run(ours, theirs):
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_kill_and_a_signal_lose_nothing(victim, start, one_process, tmp_path):
-    """All end, all resume, and the end is that of one process with two devices, bit for bit."""
-    workers = start(2)
+    """All end, all resume, and the end is that of one process with two devices, bit for bit.
+
+    Averages of any length, which are kept beside the weights, and their snapshots too.
+    """
+    averages = ["--ema_power=0.05,0.1", "--ema_every=10"]
+    workers = start(2, *averages)
     after_step(tmp_path, 20)
     workers[victim].kill()
     killed = time.monotonic()
@@ -133,7 +133,7 @@ def test_a_kill_and_a_signal_lose_nothing(victim, start, one_process, tmp_path):
     role = "worker 0 writes the run" if victim == 0 else "which writes the run"
     assert out[0] == f"Worker {1 - victim} of 2, {role}"
 
-    workers = start(2)
+    workers = start(2, *averages)
     after_step(tmp_path, 40)
     workers[victim].send_signal(signal.SIGTERM)
     done = ends(workers)
@@ -143,10 +143,17 @@ def test_a_kill_and_a_signal_lose_nothing(victim, start, one_process, tmp_path):
     assert asked.startswith("SIGTERM: saved step ")
     assert other == asked.replace("SIGTERM", "asked for by another worker")
 
-    done = ends(start(2))
+    done = ends(start(2, *averages))
     assert [code for code, _, _ in done] == [0, 0], done
-    ours, theirs = runs.numbers(tmp_path / "run"), runs.numbers(one_process(2))
-    runs.assert_same_run(ours, theirs)
+    ours, theirs = tmp_path / "run", one_process(2, *averages)
+    runs.assert_same_run(runs.numbers(ours), runs.numbers(theirs))
+    steps = average_files.listed(theirs)
+    assert average_files.listed(ours) == steps == [*range(10, STEPS + 1, 10)]
+    for step in steps:
+        about = average_files.read_about(theirs, step)
+        assert average_files.read_about(ours, step) == about
+        kept = average_files.read(ours, about)
+        np.testing.assert_array_equal(kept, average_files.read(theirs, about))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +250,7 @@ def test_data_that_differ_end_all_in_the_same_line(images, labels, what):
 
         def _totals(self, numbers):
             said[self.index].put(numbers[self.index])
-            self.said = [said[1 - self.index].get(timeout=10)]
+            self.said = [said[1 - self.index].get(timeout=60)]
             return super()._totals(numbers)
 
     lines = [None, None]
@@ -259,7 +266,7 @@ def test_data_that_differ_end_all_in_the_same_line(images, labels, what):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(90)
     line = what and f"worker 1 reads other data than worker 0, {what}: --data_dir must hold "
     assert lines == [what and f"{line}the same on all machines"] * 2
 
@@ -385,10 +392,10 @@ def test_a_worker_that_met_the_others_and_then_went(start, tmp_path, command_ser
     """TensorFlow would wait without end for its part of the start."""
     addresses = addresses_of(2)
     argv = runs.train("run", STEPS, *FLAGS, "--cluster_timeout=4")
+    cluster = Cluster(tuple(addresses), 1)
+    facts = what_all_want(cluster, parse_config(["train", *argv[2:]]))
     chief = command_server.popen(argv, cwd=tmp_path, env=environment(addresses, 0))
     with chief:
-        cluster = Cluster(tuple(addresses), 1)
-        facts = what_all_want(cluster, parse_config(["train", *argv[2:]]))
         (connection,) = meet(cluster, facts, tmp_path / "run", 60.0).values()
         connection.close()
         _, err = chief.communicate(60)

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import apply_gradients
+from ncsn_tf.backend.compat_optimizers import apply_gradients
 from ncsn_tf.data.batches import evaluation_batches, images_at, readable_places, training_batches
 from ncsn_tf.data.source import Source
 from ncsn_tf.evaluation.features.encoder import Encoder, make_encoder

@@ -4,9 +4,11 @@
     names       what figures are called
     image_sets  what a set of images is; of arrays
     sets        features of many images: sums, vectors, probabilities
+    asked       the classes that samples were asked to be of
     figures     from features to figures, a pure step
     online      figures of a network, drawn and measured in memory
     images      sets of images: of shards, of any program
+    possible    which metrics can be had, and why others cannot
     reference   what is compared with: a split, a file of mean and covariance, images
     copies      whether samples lie closer to training images than test images do
     history     metrics.jsonl and TensorBoard's curves

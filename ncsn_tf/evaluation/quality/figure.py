@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
+HIGHER_IS_BETTER = ("is", "precision", "recall", "accuracy")
 # What a line of metrics.jsonl must have to be one, and of which type.
 _NEEDED = {"name": str, "metric": str, "value": (int, float), "num_samples": int}
 
@@ -14,10 +15,10 @@ class Figure:
 
     Attributes:
         name: by `names.figure_name`, such as "FD-Train-digits-1k".
-        metric: "fid", "kid", "is", "precision", "recall", "copies" or "test_loss".
+        metric: "fid", "kid", "is", "precision", "recall", "accuracy", "copies" or "test_loss".
         value: the figure; of several seed ranges their mean.
-        spread: standard error of "kid", deviation over the splits of "is"; of several seed ranges
-            the deviation over these. None where there is none.
+        spread: standard error of "kid" and "accuracy", deviation over the splits of "is"; of
+            several seed ranges the deviation over these. None where there is none.
         num_samples: how many samples it is of.
         num_reference: how many images these are compared with; None where that is not known.
         reference: what these images are: "train", "test", or a file.

@@ -8,17 +8,21 @@ import numpy as np
 from ncsn_tf.backend.choices import QUALITY_METRICS
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.evaluation.metrics import (
+    classification_accuracy,
     frechet_distance,
     inception_score,
     kernel_distance,
     precision_recall,
 )
+from ncsn_tf.evaluation.quality.asked import unclassifiable
+from ncsn_tf.evaluation.quality.names import OF_PROBABILITIES
 from ncsn_tf.evaluation.quality.sets import FeatureSet
 
 K = 3  # the neighbour of precision and recall
 SPLITS = 10  # of the Inception Score
 _LEAST = {"fid": 2, "kid": 2, "is": SPLITS, "precision": K + 1, "recall": K + 1}
-_PAIRS = ("kid", "precision", "recall")
+_LEAST |= {"accuracy": 1}
+PAIRED = ("kid", "precision", "recall")  # compare all pairs of images
 
 
 class Result(NamedTuple):
@@ -26,7 +30,8 @@ class Result(NamedTuple):
 
     Attributes:
         value: the figure.
-        spread: standard error of "kid", deviation over the splits of "is"; else None.
+        spread: standard error of "kid" and "accuracy", deviation over the splits of "is"; else
+            None.
         num_samples: how many generated images it is of.
         num_reference: how many real ones; None where that is not known, or there are none.
     """
@@ -43,12 +48,13 @@ def figures_of(
     """The figures of quality of generated images, by their features and those of real ones.
 
     Args:
-        real: to compare with; None is enough for "is".
+        real: to compare with; None is enough for "is" and "accuracy".
         generated: of the images that are measured.
         metrics: of `QUALITY_METRICS`: "fid" is the Frechet distance of all features; "kid" the
             unbiased kernel distance of the vectors that are kept, with its standard error; "is" the
             Inception Score of ten splits, with their deviation; "precision" and "recall" of the
-            vectors that are kept, with the third neighbour.
+            vectors that are kept, with the third neighbour; "accuracy" the share of the images
+            that are taken for the class that was asked for, with its standard error.
 
     Returns:
         {metric: `Result`}, in the order of `metrics`.
@@ -77,6 +83,9 @@ def figures_of(
         elif metric == "is":
             value, spread = _score(generated.probabilities)
             results[metric] = Result(value, spread, generated.count, None)
+        elif metric == "accuracy":
+            found = classification_accuracy(generated.probabilities, generated.asked.labels)
+            results[metric] = Result(*found, generated.count, None)
         else:
             numbers = len(generated.vectors), len(real.vectors)
             if metric == "kid":
@@ -111,12 +120,18 @@ def impossible(metric: str, real: FeatureSet | None, generated: FeatureSet) -> s
         return f"must be of {', '.join(QUALITY_METRICS)}"
     if metric == "is" and generated.probabilities is None:
         return "needs a feature network with probabilities: a classifier"
-    if metric in _PAIRS and real is not None and real.vectors is None:
+    if metric == "accuracy":
+        given = generated.probabilities
+        num_classes = 0 if given is None else given.shape[1]
+        why = unclassifiable(generated.asked, "the feature network", num_classes)
+        if why:
+            return why
+    if metric in PAIRED and real is not None and real.vectors is None:
         return f"cannot be had of the mean and covariance in {real.label}: it needs images"
-    if metric != "is" and real is None:
+    if metric not in OF_PROBABILITIES and real is None:
         return "needs images to compare with"
     counts = [(generated.count, "samples")]
-    if metric != "is":
+    if metric not in OF_PROBABILITIES:
         counts.append((real.count, "images to compare with"))
     return too_few(metric, counts)
 

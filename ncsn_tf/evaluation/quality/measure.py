@@ -7,24 +7,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ncsn_tf.backend.choices import QUALITY_METRICS
-from ncsn_tf.errors import ConfigError, UserError, inform, warn
+from ncsn_tf.errors import warn
 from ncsn_tf.evaluation.features import open_features
 from ncsn_tf.evaluation.quality import copies as of_copies
 from ncsn_tf.evaluation.quality.figure import Figure
-from ncsn_tf.evaluation.quality.figures import figures_of, remarks, too_few
+from ncsn_tf.evaluation.quality.figures import figures_of, remarks
 from ncsn_tf.evaluation.quality.history import NAME, publish
 from ncsn_tf.evaluation.quality.image_sets import Images
 from ncsn_tf.evaluation.quality.images import open_images
+from ncsn_tf.evaluation.quality.names import OF_PROBABILITIES
 from ncsn_tf.evaluation.quality.online import as_figures
+from ncsn_tf.evaluation.quality.possible import asked_of, possible
 from ncsn_tf.evaluation.quality.sets import PAIRS, feature_set
 from ncsn_tf.evaluation.quality.sides import Drawing, Drawn, Given, Real
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.checkpoint_choice import find_run
 from ncsn_tf.training.checkpoints import open_config
 from ncsn_tf.training.run_data import run_source
-
-_NEED_IMAGES = ("kid", "precision", "recall")
 
 
 def evaluate_quality(
@@ -79,17 +78,18 @@ def evaluate_quality(
         UserError: images, a network or a reference that cannot be had, or a place that cannot be
             written.
     """
-    network = open_features(features, inception=inception, config=config, cache_dir=cache_dir)
     real = Real(config, reference, split, num_images, classes)
-    say(f"Features: {network.name} ({network.checksum}), images resized: {network.resize}")
     if drawing is None:
-        ranges = [Given(open_images(samples, real.channels), num_samples)]
+        ranges = [Given(open_images(samples, real.channels), num_samples, real.class_names)]
     else:
         ranges = [
             Drawn(drawing, run_dir, seed + number * num_samples, num_samples)
             for number in range(num_seed_ranges)
         ]
-    metrics = _possible(metrics, network, ranges[0].count, real)
+    asked = asked_of(metrics, ranges[0])  # before a feature network is trained
+    network = open_features(features, inception=inception, config=config, cache_dir=cache_dir)
+    say(f"Features: {network.name} ({network.checksum}), images resized: {network.resize}")
+    metrics = possible(metrics, network, ranges[0].count, real, asked)
     found, said, pixels, compared = [], [], None, None
     for part in ranges:
         with part.open() as images:
@@ -101,9 +101,11 @@ def evaluate_quality(
                 images,
                 network,
                 keep=pairs,
-                with_probabilities="is" in metrics,
+                with_probabilities=any(name in OF_PROBABILITIES for name in metrics),
                 cache=part.cache(),
             )
+            if "accuracy" in metrics:
+                generated.asked = part.asked()
             if pixels is None:
                 pixels = _first(images, of_copies.MOST)
         results = figures_of(compared, generated, metrics)
@@ -111,7 +113,8 @@ def evaluate_quality(
             if line not in said:
                 warn(line)
                 said.append(line)
-        figures = as_figures(results, network, compared, {**part.known, "time": _now()})
+        known = {**part.known, "time": _now()}
+        figures = as_figures(results, network, compared, known, generated.asked)
         found.append(figures)
         for figure in figures.values():
             say(f"{figure}{_numbers(figure)}")
@@ -152,32 +155,6 @@ def run_of_samples(
     if has_reference:
         return run_dir, None
     return run_dir, open_config(workdir)
-
-
-def _possible(metrics, network, num_samples, real):
-    """The metrics that can be had; of the whole list the others are said, before any work."""
-    missing = {}
-    for name in QUALITY_METRICS:
-        if name == "is" and not network.num_classes:
-            why = f"needs probabilities, which {network.name} does not give: take a classifier"
-        elif name in _NEED_IMAGES and real.is_moments:
-            why = "needs images, and --reference has mean and covariance only"
-        else:
-            numbers = [(num_samples, "samples")]
-            numbers += [(real.count, "images to compare with")] if name != "is" else []
-            why = too_few(name, numbers)
-        if why:
-            missing[name] = why
-    if metrics is None:
-        for name, why in missing.items():
-            inform(f"{name} left out: it {why}")
-        metrics = [name for name in QUALITY_METRICS if name not in missing]
-        if not metrics:
-            raise UserError(f"nothing can be measured of {num_samples} samples")
-    for name in metrics:
-        if name in missing:
-            raise ConfigError(f"--metrics={name} {missing[name]}")
-    return list(metrics)
 
 
 def _numbers(figure):

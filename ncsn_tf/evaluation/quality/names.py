@@ -6,6 +6,7 @@ _NAMES = {
     "kid": ("KID", "KD"),
     "is": ("IS", "CS"),  # the score of a classifier
 }
+OF_PROBABILITIES = ("is", "accuracy")  # of a classifier: compared with no images
 FULL = 50_000  # samples of the figures that are quoted without a number
 
 
@@ -23,14 +24,15 @@ def figure_name(
     against all of the training set; every other figure says what is different: the network, the
     number of samples, or what it was compared with. "FD" and "KD" are Frechet and kernel distances,
     "CS" the classifier's score, with other networks. Precision and recall always name the network:
-    the paper's is another one again.
+    the paper's is another one again. So does accuracy: it is that of one classifier's verdicts.
 
     Args:
-        metric: "fid", "kid", "is", "precision", "recall" or "copies".
+        metric: "fid", "kid", "is", "precision", "recall", "accuracy" or "copies".
         num_samples: that went into it.
         network: name of the feature network.
         is_inception: whether that is the 2015 graph.
-        against: what it was compared with; "" is all of the training set.
+        against: what it was compared with; "" is all of the training set. Of "accuracy" which
+            classes the images are of; "" is all.
 
     Example:
         >>> figure_name("fid", 50_000, is_inception=True), figure_name("fid", 5_000,
@@ -40,6 +42,8 @@ def figure_name(
         'FD-EfficientNetLite0-10k'
         >>> figure_name("kid", 1_234, network="Train-digits", against="test")
         'KD-Train-digits-1234-test'
+        >>> figure_name("accuracy", 500, network="Train-digits", against="of-3")
+        'Accuracy-Train-digits-500-of-3'
     """
     number = short_number(num_samples)
     if metric == "is":

@@ -12,6 +12,7 @@ from ncsn_tf.backend import signals
 from ncsn_tf.errors import UserError, warn
 from ncsn_tf.evaluation.features import FeatureNetwork
 from ncsn_tf.evaluation.metrics import FeatureSums
+from ncsn_tf.evaluation.quality.asked import Asked
 from ncsn_tf.evaluation.quality.image_sets import ArrayImages, Images
 from ncsn_tf.files import digest, read_arrays, save_arrays
 
@@ -46,6 +47,9 @@ class FeatureSet:
         against: what figures say that they were compared with these images, "" for all of a
             training set; see `names.figure_name`.
         label: what the images are, in a word: "train", "test" or a file.
+
+    Attributes:
+        asked: the classes that the images were asked to be of; None where there are none.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class FeatureSet:
         self.probabilities = probabilities
         self.against = against
         self.label = label
+        self.asked: Asked | None = None
 
     @property
     def count(self) -> int | None:

@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ncsn_tf.data.class_names import names_of
 from ncsn_tf.data.of_classes import of_classes
 from ncsn_tf.errors import ConfigError, UserError, inform
 from ncsn_tf.evaluation.features import FeatureNetwork
 from ncsn_tf.evaluation.measure import FOLDER
+from ncsn_tf.evaluation.quality.asked import Asked, of_seeds, read_asked
 from ncsn_tf.evaluation.quality.image_sets import FirstImages, Images
 from ncsn_tf.evaluation.quality.images import FileImages, open_images
 from ncsn_tf.evaluation.quality.reference import (
@@ -20,6 +22,7 @@ from ncsn_tf.evaluation.quality.reference import (
 )
 from ncsn_tf.evaluation.quality.sets import FeatureSet
 from ncsn_tf.files import digest, hold
+from ncsn_tf.settings.labels import Labels
 from ncsn_tf.training.run_data import run_source
 
 _BLOCK = 100  # images in a file of drawn samples: as many are lost at most with each end
@@ -31,9 +34,11 @@ class Drawing(Protocol):
     Attributes:
         known: what figures say of where their samples are from: `sampler`, `weights`, `step` and
             `source` of `Figure`.
+        labels: the classes of the images, if they have any.
     """
 
     known: Mapping[str, Any]
+    labels: Labels | None
 
     def about(self) -> dict[str, object]:
         """What decides the images besides their seeds, as JSON can hold it."""
@@ -52,6 +57,7 @@ class Real:
         self.is_moments = bool(reference) and is_moments(reference)
         self.channels = 0 if config is None else config.channels
         self._images = self._source = self._shape = self.count = None
+        self.class_names = ()  # of the images' labels, where they have any
         if reference and not self.is_moments:
             self._images = open_images(reference, self.channels)
             self._shape, self.count = self._images.shape, self._images.count
@@ -62,7 +68,10 @@ class Real:
                     "there is no run whose images could be compared with: name one with "
                     "--workdir, or a file or folder with --reference"
                 )
-            self._source = run_source(config, split)
+            self._source = source = run_source(config, split)
+            if source.labels is not None:
+                named = names_of(source.labels, source.classes) if source.classes else ()
+                self.class_names = config.class_names or named
             if self._classes:
                 names = [config.class_names[label] for label in self._classes]
                 self._source = of_classes(self._source, self._classes, names)
@@ -124,6 +133,14 @@ class Drawn:
             images = FileImages(paths, str(self.folder))
             yield FirstImages(images, self._range[1])
 
+    def asked(self) -> Asked:
+        """The classes that were asked for; a UserError where there are none."""
+        labels = self._drawing.labels
+        if labels is None:
+            raise UserError("the samples are of a network that knows no classes")
+        first, count = self._range
+        return of_seeds(labels, range(first, first + count))
+
     def cache(self) -> Path | None:
         """Where its features are kept."""
         return self.folder
@@ -132,7 +149,8 @@ class Drawn:
 class Given:
     """Images that are there."""
 
-    def __init__(self, images, count):
+    def __init__(self, images, count, class_names=()):
+        self._all, self._class_names = images.count, class_names
         self._images = FirstImages(images, count or images.count)
         self.count = self._images.count
         self.known = {"source": images.name}
@@ -141,6 +159,11 @@ class Given:
     def open(self) -> Iterator[Images]:
         """The images."""
         yield self._images
+
+    def asked(self) -> Asked:
+        """The classes that their files tell; a UserError where they tell none."""
+        found = read_asked(self._images.name, self._all, self._class_names)
+        return found._replace(labels=found.labels[: self.count])
 
     def cache(self) -> Path | None:
         """Their features are not kept."""

@@ -14,6 +14,7 @@ from ncsn_tf.evaluation.report.folder import data_uri
 from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.models.networks import NCSN, NCSNv2
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import Labels
 from ncsn_tf.training.run_data import run_source
 from ncsn_tf.training.run_equation import ladder_of, score_on_ladder
 
@@ -49,27 +50,36 @@ class Chain:
 
 
 def neighbors_part(
-    config: Config, network: NCSN | NCSNv2, space: str, samples: np.ndarray | None = None
+    config: Config,
+    network: NCSN | NCSNv2,
+    space: str,
+    samples: np.ndarray | None = None,
+    labels: Labels | None = None,
 ) -> dict:
     """The training images nearest to samples, and to as many test images for comparison.
 
     Args:
         config, network: of the run.
         space: what is compared, see `neighbors.Search`.
-        samples: uint8 [B, H, W, C], of which the first 8 are looked at; None draws them.
+        samples: uint8 [B, H, W, C], of the seeds 0, 1, ..., of which the first 8 are looked at;
+            None draws them.
+        labels: their classes; None of a network that knows none.
 
     Raises:
         UserError: the data cannot be read.
     """
     source, test = run_source(config, "train"), run_source(config, "test")
     if samples is None:
-        samples = draw_samples(network, config, range(NUM_SAMPLES))
+        samples = draw_samples(network, config, range(NUM_SAMPLES), labels=labels)
     samples = samples[:NUM_SAMPLES]
     held_out = load_pixels(test, min(NUM_SAMPLES, test.num_examples))
     search = Search(source, config, network, space)
     found = search(np.concatenate([samples, held_out]), _NEIGHBORS)
     pixels = neighbor_images(source, found)
-    rows = []
+    rows, drawn = [], range(len(samples))
+    names = [""] * len(samples)
+    if labels is not None:
+        names = [labels.class_names[label] for label in labels.of(drawn)]
     for number, sample in enumerate(samples):
         neighbors = [
             {"uri": _uri(image), "index": int(index), "distance": float(f"{distance:.4g}")}
@@ -77,10 +87,11 @@ def neighbors_part(
                 pixels[number], found.indices[number], found.distances[number], strict=True
             )
         ]
-        rows.append({"uri": _uri(sample), "neighbors": neighbors})
+        rows.append({"uri": _uri(sample), "class": names[number], "neighbors": neighbors})
     first = found.distances[:, 0]
     return {
         "rows": rows,
+        "of": "" if labels is None else str(labels),
         "space": space,
         "searched": search.searched,
         "mirrored": config.random_flip,

@@ -12,8 +12,11 @@ from ncsn_tf.evaluation.report.quality import quality_part
 from ncsn_tf.evaluation.samples import draw_samples
 from ncsn_tf.files import check_place, require_ending, user_path, write_atomically
 from ncsn_tf.settings.checkpoint import NEWEST
+from ncsn_tf.settings.class_flags import GUIDANCE, looked_at
 from ncsn_tf.settings.config import Config
-from ncsn_tf.training import checkpoint_choice, checkpoint_files, checkpoints
+from ncsn_tf.settings.labels import EACH
+from ncsn_tf.training import average_files, checkpoint_choice, checkpoint_files, checkpoints
+from ncsn_tf.training.average_summary import summary
 from ncsn_tf.training.run_data import with_places
 
 NAME = "report.html"
@@ -33,6 +36,8 @@ def write_report(
     neighbors: bool = True,
     space: str = "pixels",
     scores: bool = True,
+    label: str = EACH,
+    guidance: float = GUIDANCE,
     out: str | os.PathLike = "",
     say: Callable[[str], object] = print,
 ) -> Path:
@@ -40,8 +45,8 @@ def write_report(
 
     Args:
         workdir: the run's folder; empty is the newest in runs/.
-        checkpoint, average, data_dir, cache_dir, chain, chain_file, neighbors, space, scores: as in
-            `build_page`.
+        checkpoint, average, data_dir, cache_dir, chain, chain_file, neighbors, space, scores,
+            label, guidance: as in `build_page`.
         out: the page; empty is report.html in the run's folder.
         say: called with each line.
 
@@ -66,6 +71,8 @@ def write_report(
         neighbors=neighbors,
         space=space,
         scores=scores,
+        label=label,
+        guidance=guidance,
         say=say,
     )
     write_page(target, page)
@@ -97,6 +104,8 @@ def build_page(
     neighbors: bool = True,
     space: str = "pixels",
     scores: bool = True,
+    label: str = EACH,
+    guidance: float = GUIDANCE,
     say: Callable[[str], object] = print,
 ) -> dict:
     """What the page shows, as the template reads it.
@@ -114,13 +123,16 @@ def build_page(
         neighbors: draw samples and find the training images nearest to them.
         space: what these are near in, "pixels" or "features", see `neighbors.Search`.
         scores: show scores and one denoising step of a test image.
+        label, guidance: the classes of samples that are drawn, see `class_flags.looked_at`.
         say: called with each line.
 
     Raises:
+        ConfigError: classes that the run does not have.
         UserError: no run, or a file that cannot be read.
     """
     config, network, step, weights = _open(run_dir, checkpoint, average)
     config = with_places(config, data_dir, cache_dir)
+    labels = looked_at(label, guidance, config.class_names)
     curves = folder.scalars(run_dir)
     grids, num_grids = folder.sample_grids(run_dir)
     tables = folder.evaluations(run_dir)
@@ -136,7 +148,8 @@ def build_page(
         "samples": {"grids": grids, "count": num_grids},
         "evaluations": tables,
         "quality": quality_part(run_dir),
-        **_drawn(config, network, wanted, ready, space, say),
+        "averages": _averages(run_dir, config, network),
+        **_drawn(config, network, wanted, ready, space, labels, say),
     }
     if not page["charts"]:
         page["charts"] = {"missing": "The run's folder has no TensorBoard files with curves."}
@@ -157,6 +170,23 @@ def _open(run_dir, checkpoint, average):
     return run.config, run.network, run.step, run.weights
 
 
+def _averages(run_dir, config, network):
+    """What the run has of averages of any length; None where it has none."""
+    layout = None if network is None else average_files.layout_of(network)
+    found = summary(run_dir, config, layout)
+    if found is None:
+        return None
+    rows = [
+        [
+            f"{each.step:,}",
+            ", ".join(f"{length:g}" for length in each.lengths),
+            f"{each.num_bytes / 1e6:,.1f} MB",
+        ]
+        for each in found.snapshots
+    ]
+    return {"about": found.words(), "rows": rows}
+
+
 def _facts(config, network, step, curves):
     """[[name, text]] for the head of the page."""
     step = max([step, *(steps[-1] for steps, _ in curves.values())])
@@ -173,7 +203,7 @@ def _facts(config, network, step, curves):
     return facts
 
 
-def _drawn(config, network, wanted, ready, space, say):
+def _drawn(config, network, wanted, ready, space, labels, say):
     """The parts that need the network: {"chain", "neighbors", "scores"}.
 
     Args:
@@ -181,6 +211,7 @@ def _drawn(config, network, wanted, ready, space, say):
         wanted: {part: whether it is to be drawn}.
         ready: {part: what it is} of those that are there already.
         space: of neighbours.
+        labels: the classes of samples; None of a network that knows none.
         say: called with each line.
     """
     parts = dict(ready)
@@ -193,10 +224,10 @@ def _drawn(config, network, wanted, ready, space, say):
     if "chain" not in parts:
         chain = drawings.Chain(config.image_size)
         count = max(chain.num_images, 0 if "neighbors" in parts else drawings.NUM_SAMPLES)
-        samples = draw_samples(network, config, range(count), chain.add)
-        parts["chain"] = chain.part(samples)
+        samples = draw_samples(network, config, range(count), chain.add, labels)
+        parts["chain"] = {**chain.part(samples), "of": "" if labels is None else str(labels)}
     makers = {
-        "neighbors": lambda: drawings.neighbors_part(config, network, space, samples),
+        "neighbors": lambda: drawings.neighbors_part(config, network, space, samples, labels),
         "scores": lambda: drawings.scores_part(config, network),
     }
     for name, make in makers.items():

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 
 from ncsn_tf.evaluation.quality import copies, history
-from ncsn_tf.evaluation.quality.figure import Figure
+from ncsn_tf.evaluation.quality.figure import HIGHER_IS_BETTER, Figure
 
 _MOST_ROWS = 60
 
@@ -71,12 +71,9 @@ def charts(figures: Sequence[Figure]) -> list[dict]:
             series.append(
                 {"name": _difference(own, settings) or name, "steps": steps, "values": values}
             )
-        about = "higher is better" if of_kind[0].metric in _HIGHER else "lower is better"
+        about = "higher is better" if of_kind[0].metric in HIGHER_IS_BETTER else "lower is better"
         made.append({"title": name, "about": about, "ramp": len(series) > 2, "series": series})
     return made
-
-
-_HIGHER = ("is", "precision", "recall")
 
 
 def _settings(figure):

@@ -6,15 +6,18 @@ from collections.abc import Callable, Sequence
 
 from ncsn_tf.errors import ConfigError
 from ncsn_tf.evaluation.features import open_features
-from ncsn_tf.evaluation.quality.figure import Figure
+from ncsn_tf.evaluation.quality.asked import of_seeds, unclassifiable
+from ncsn_tf.evaluation.quality.figure import HIGHER_IS_BETTER, Figure
 from ncsn_tf.evaluation.quality.figures import too_few
 from ncsn_tf.evaluation.quality.online import draw_and_measure
-from ncsn_tf.evaluation.quality.reference import reference_of
+from ncsn_tf.evaluation.quality.sets import PAIRS
+from ncsn_tf.evaluation.quality.sides import Real
 from ncsn_tf.sampling.sampler import Sampler
+from ncsn_tf.settings.class_flags import GUIDANCE, looked_at
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import EACH
 from ncsn_tf.training.best_files import Measured
 
-HIGHER_IS_BETTER = ("is", "precision", "recall")
 _NOT_DECIDING = ("value", "spread", "step", "ranges", "details", "time", "name")
 
 
@@ -29,9 +32,15 @@ class Bench:
         features, inception: see `open_features`.
         split, num_images: see `reference_of`.
         batch_size: images at a time; changes none.
+        label, guidance: the classes that are drawn, see `class_flags.looked_at`; images are
+            compared with those of the same classes.
+
+    Attributes:
+        labels: the classes that are drawn; None of a run that knows none.
 
     Raises:
-        ConfigError: no such feature network, or a metric that it does not give.
+        ConfigError: no such feature network, a metric that it does not give, or classes that the
+            run does not have.
         UserError: the feature network or the data cannot be had.
     """
 
@@ -47,7 +56,14 @@ class Bench:
         split: str = "train",
         num_images: int = 0,
         batch_size: int = 64,
+        label: str = EACH,
+        guidance: float = GUIDANCE,
     ):
+        self.labels = looked_at(label, guidance, config.class_names)
+        if "accuracy" in metrics and self.labels is None:
+            raise ConfigError(
+                "accuracy needs labels of the samples: they are of a network that knows no classes"
+            )
         self.metrics = tuple(metrics)
         self.num_samples = num_samples
         self.seed = seed
@@ -58,15 +74,27 @@ class Bench:
                     f"is needs probabilities, which {self.features.name} does not give: take a "
                     "classifier as feature network"
                 )
+            if metric == "accuracy":
+                classes = of_seeds(self.labels, range(num_samples))
+                why = unclassifiable(classes, self.features.name, self.features.num_classes)
+                if why:
+                    raise ConfigError(f"accuracy {why}")
             why = too_few(metric, [(num_samples, "samples")])
             if why:
                 raise ConfigError(f"{metric} {why}")
-        self.reference = reference_of(config, self.features, split=split, num_images=num_images)
+        real = Real(config, "", split, num_images, () if self.labels is None else self.labels.some)
+        self.reference = real.features(self.features, PAIRS, config.cache_dir)
         self._batch_size = batch_size
 
     def about(self) -> dict[str, object]:
         """What decides the figures besides network and chain, as JSON can hold it."""
+        classes = {}
+        if self.labels is not None and not self.labels.are_each:
+            classes["labels"] = list(self.labels.classes)
+        if self.labels is not None and self.labels.guidance != GUIDANCE:
+            classes["guidance"] = self.labels.guidance
         return {
+            **classes,
             "metrics": list(self.metrics),
             "num_samples": self.num_samples,
             "seed": self.seed,
@@ -84,6 +112,7 @@ class Bench:
         step: int,
         is_average: bool,
         sampler: Sampler | None = None,
+        guidance: float | None = None,
     ) -> list[Figure]:
         """The figures of a network, in the order of the metrics.
 
@@ -93,10 +122,14 @@ class Bench:
             step: training steps done.
             is_average: whether its weights are an average.
             sampler: the sampler of both, where there is one already.
+            guidance: another one than that of `labels`.
 
         Raises:
             DivergedError: the chains diverged.
         """
+        labels = self.labels
+        if guidance is not None:
+            labels = dataclasses.replace(labels, guidance=guidance)
         found = draw_and_measure(
             network,
             config,
@@ -107,6 +140,7 @@ class Bench:
             self.seed,
             self._batch_size,
             sampler,
+            labels,
         )
         known = {"step": step, "weights": "average" if is_average else "raw"}
         known["time"] = time.strftime("%Y-%m-%d %H:%M:%S")

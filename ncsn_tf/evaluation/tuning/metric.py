@@ -5,9 +5,10 @@ import math
 import keras
 
 from ncsn_tf.errors import ConfigError
+from ncsn_tf.evaluation.quality.figure import HIGHER_IS_BETTER
 from ncsn_tf.evaluation.quality.history import append
 from ncsn_tf.evaluation.quality.online import DivergedError
-from ncsn_tf.evaluation.tuning.bench import HIGHER_IS_BETTER, Bench, measured
+from ncsn_tf.evaluation.tuning.bench import Bench, measured
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training.best_files import Measured
 from ncsn_tf.training.run_sampler import chain_of, sampler_of
@@ -20,24 +21,25 @@ class TrainingMetric:
 
     Samples are drawn with the run's chain from the seeds 0, 1, ..., the same at each step, and
     compared with the training images. Figures go to metrics.jsonl in the run's folder.
-
-    Args:
-        config: the run's `Config`, with `metric`, `metric_samples` and `metric_features`.
     """
 
-    def __init__(self, config: Config):
-        self._config = config
+    def __init__(self) -> None:
+        self._config: Config | None = None
         self._bench = self._sampler = None
 
-    def open(self) -> None:
+    def open(self, config: Config) -> None:
         """Open the feature network and the images that are compared with.
+
+        Args:
+            config: the run's `Config` as it is trained, with the classes of its data, `metric`,
+                `metric_samples` and `metric_features`.
 
         Raises:
             ConfigError: the run's chain cannot draw, or the feature network does not give the
                 metric.
             UserError: the feature network or the data cannot be had.
         """
-        config = self._config
+        self._config = config
         chain_of(config)
         try:
             self._bench = Bench(

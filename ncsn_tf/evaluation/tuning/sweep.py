@@ -1,6 +1,7 @@
-"""`ncsn evaluate --sweep`: which value of a chain's setting gives the best figure."""
+"""`ncsn evaluate --sweep`: which value of a chain's setting, or guidance, has the best figure."""
 
 import dataclasses
+import shlex
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
@@ -15,7 +16,9 @@ from ncsn_tf.evaluation.tuning.table import best_of, save_plot, table
 from ncsn_tf.files import check_place, hold
 from ncsn_tf.sampling.samplers import SAMPLERS
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.class_flags import GUIDANCE
 from ncsn_tf.settings.config import Config
+from ncsn_tf.settings.labels import EACH
 from ncsn_tf.settings.options import show
 from ncsn_tf.settings.sampler_choice import tell_choice
 from ncsn_tf.settings.sweep import Sweep
@@ -28,6 +31,7 @@ from ncsn_tf.training.run_sampler import (
 )
 
 # What the table of samplers calls these settings.
+_GUIDANCE = "guidance"
 _NAMES = {"ode_tolerance": "rtol", "ode_rtol": "rtol", "ode_atol": "atol"}
 
 
@@ -62,6 +66,7 @@ def sweep_chain(
         UserError: all chains diverged, or a place cannot be written.
     """
     configs = {str(value): _config(run.config, sweep, value, chain) for value in sweep.values}
+    guidances = {str(value): value for value in sweep.values if sweep.name == _GUIDANCE}
     tell_choice(chain, next(iter(configs.values())))
     bench = make_bench()
     others = chain_settings(next(iter(configs.values())))
@@ -78,14 +83,17 @@ def sweep_chain(
     check_place(trials.path)
     lock = trials.path.with_name(f"{trials.path.name}.lock")
     with hold(lock, f"{trials.path} is being written", "let it end"):
+        drawn_with = sampler = None
         for value, config in configs.items():
             if value in trials.tried:
                 inform(f"{show(sweep.name, value)} is measured already, in {trials.path}")
                 continue
             try:
-                with strategy.scope():
-                    sampler = sampler_of(run.network, config)
-                found = bench(run.network, config, run.step, run.is_average, sampler)
+                if config != drawn_with:  # one of guidance draws with one sampler
+                    with strategy.scope():
+                        drawn_with, sampler = config, sampler_of(run.network, config)
+                given = (sampler, guidances.get(value))
+                found = bench(run.network, config, run.step, run.is_average, *given)
             except DivergedError:
                 found = []
             noted = [_noted(figure, sweep.name, value) for figure in found]
@@ -97,12 +105,19 @@ def sweep_chain(
     tried = {value: trials.tried[value] for value in configs}
     for line in table(sweep.name, tried):
         say(line)
-    _conclude(run, sweep, tried, chain, trials, say)
+    _conclude(sweep, tried, {**chain, **_classes(bench, sweep)}, trials, say)
     return tried
 
 
 def _config(config, sweep, value, chain):
     """The settings of one value; a ConfigError where the chain cannot have it."""
+    if sweep.name == _GUIDANCE:
+        if not config.class_names:
+            raise ConfigError(
+                "--sweep=guidance=... needs a network that was trained with --class_conditional: "
+                "this run knows no classes"
+            )
+        return change_chain(config, **chain)
     config = change_chain(config, **{**chain, sweep.name: value})
     if not _has(config, sweep.name):
         raise ConfigError(
@@ -134,7 +149,19 @@ def _noted(figure, name, value):
     return dataclasses.replace(figure, details={**figure.details, "sweep": f"{name}={value}"})
 
 
-def _conclude(run, sweep, tried, chain, trials, say):
+def _classes(bench, sweep):
+    """The classes that were drawn, as flags of sample.py, where they are not its own."""
+    labels = bench.labels
+    if labels is None:
+        return {}
+    pairs = zip(labels.classes, labels.names, strict=True)
+    some = ",".join(str(number) if "," in name else name for number, name in pairs)
+    label = EACH if labels.are_each else some
+    is_usual = sweep.name != _GUIDANCE and labels.guidance == GUIDANCE
+    return {"label": label, **({} if is_usual else {"guidance": labels.guidance})}
+
+
+def _conclude(sweep, tried, chain, trials, say):
     """The best value, as flags, and where the curve is."""
     best = best_of(tried)
     if best is None:
@@ -143,7 +170,8 @@ def _conclude(run, sweep, tried, chain, trials, say):
             "that was trained for longer"
         )
     given = {name: value for name, value in chain.items() if value is not None}
-    flags = " ".join(show(name, value) for name, value in {**given, sweep.name: best}.items())
+    values = {**given, sweep.name: best}
+    flags = shlex.join(show(name, value) for name, value in values.items())
     say(f"Best: {flags}  ({tried[best][0]})")
     ends = {str(value) for value in (min(sweep.values), max(sweep.values))}
     if len(tried) > 2 and best in ends:

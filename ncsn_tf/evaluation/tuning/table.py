@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from ncsn_tf.evaluation.quality.figure import Figure
-from ncsn_tf.evaluation.tuning.bench import HIGHER_IS_BETTER
+from ncsn_tf.evaluation.quality.figure import HIGHER_IS_BETTER, Figure
 from ncsn_tf.files import write_atomically
 
 _BAR = 30  # characters
