@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.distribute import collective_all_reduce_strategy
 from tensorflow.python.framework.ops import gradient_registry
+from tensorflow.python.ops import control_flow_util
 
 from ncsn_tf.errors import ConfigError
 
@@ -197,6 +198,18 @@ def custom_gradient(function: Callable[..., tuple]) -> Callable[..., tf.Tensor]:
             return decorated(*tensors)
 
     return call
+
+
+def for_xla() -> bool:
+    """Whether what is traced now is traced for `jit_compile=True`, at any depth.
+
+    Example:
+        >>> found = []
+        >>> ask = tf.function(lambda: found.append(for_xla()), jit_compile=True, autograph=False)
+        >>> ask(); (found, for_xla())
+        ([True], False)
+    """
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ncsn_tf.backend.compat import KEEP_FLOAT32, custom_gradient
+from ncsn_tf.backend.compat import KEEP_FLOAT32, custom_gradient, for_xla
 
 EPSILON = 1e-6
 
@@ -87,12 +87,13 @@ def group_norm(
     """
     if shift is None:
         shift = tf.zeros([1, x.shape[3]])
-    return _normalization(groups, activation)(x, table, shift)
+    return _normalization(groups, activation, for_xla())(x, table, shift)
 
 
 @functools.cache
-def _normalization(groups, activation):
-    """group_norm for one number of groups and one activation."""
+def _normalization(groups, activation, is_for_xla):
+    """group_norm for one number of groups, one activation and one compiler."""
+    sum_of_squares = _sum_in_xla if is_for_xla else _sum_of_squares
 
     def of_group(values, channels):
         """[B, C], channel by channel -> the mean over each one's group, again [B, C]."""
@@ -109,7 +110,7 @@ def _normalization(groups, activation):
         mean = tf.reduce_mean(wide, [1, 2]) + shift  # [B, C]
         offset = shift - of_group(mean, channels)
         centred = wide + _spatial(offset)
-        squares = _sum_of_squares(centred)  # [B, C]
+        squares = sum_of_squares(centred)  # [B, C]
         variance = of_group(squares * (1.0 / (x.shape[1] * x.shape[2])), channels)
         # Rounds alike in every position of a batch: see `instance_norm.instance_norm_plus`.
         inverse = tf.sqrt(1.0 / (variance + EPSILON))
@@ -161,6 +162,11 @@ def _sum_of_squares(x):
     """
     sums = tf.square(tf.math.reduce_euclidean_norm(x, [1, 2]))
     return sums, lambda upstream: 2.0 * x * _spatial(upstream)
+
+
+def _sum_in_xla(x):
+    """The same for XLA, which has no operation for the norm and needs none for one pass."""
+    return tf.reduce_sum(tf.square(x), [1, 2])
 
 
 def _spatial(values):

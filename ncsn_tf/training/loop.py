@@ -21,6 +21,7 @@ from ncsn_tf.training.arithmetic import decide
 from ncsn_tf.training.best import KeepBest, Metric
 from ncsn_tf.training.checkpoint_files import remove_remains
 from ncsn_tf.training.ending import Ending
+from ncsn_tf.training.first_call import compiled_by_xla
 from ncsn_tf.training.hooks import make_hooks
 from ncsn_tf.training.reporter import FOLDER as CURVES
 from ncsn_tf.training.reporter import Reporter, Unheard, open_writer
@@ -162,7 +163,9 @@ def _train_alone(config, strategy, workers, say, readers, metric, check_lock, st
                     images = None if many else next(batches)
                 if workers.count == 1 and signals.asked() and step > first_step:
                     break
-                with pace.call(count), ending.making_step(step):
+                is_compiled = arithmetic.jit_compile and step == first_step
+                compiling = compiled_by_xla() if is_compiled else contextlib.nullcontext()
+                with pace.call(count), ending.making_step(step), compiling:
                     if many:
                         step_fn.run_many(batches, tf.constant(count))
                     else:

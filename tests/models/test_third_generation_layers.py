@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ncsn_tf.backend import compat
 from ncsn_tf.models import resampling
 from ncsn_tf.models.attention import SelfAttention
 from ncsn_tf.models.embeddings import (
@@ -316,3 +317,25 @@ def test_a_place_is_a_part_of_a_weight():
     place = Place(tf.Variable(tf.zeros([2, 6])), (2, 2), part=1)
     assert place.reference_shape == (2, 2)
     assert place.ours(np.zeros([3, 2])).shape == (3, 2)
+
+
+@pytest.mark.skipif(not compat.XLA_ON_CPU, reason="XLA of this TensorFlow takes minutes on a CPU")
+def test_group_normalisation_compiled_by_xla_is_the_same():
+    x, table, shift = normal(2, 4, 4, 8), normal(2, 8, seed=1), normal(2, 8, seed=2)
+    upstream = normal(2, 4, 4, 8, seed=3)
+
+    def with_gradients(x, table, shift):
+        with tf.GradientTape() as tape:
+            tape.watch((x, table, shift))
+            y = group_norm(x, table, groups=2, shift=shift, activation="swish")
+        return y, *tape.gradient(y, (x, table, shift), upstream)
+
+    values = [tf.constant(array) for array in (x, table, shift)]
+    # Once before and once after, in graphs that could share what was traced for the other.
+    expected, compiled, again = (
+        tf.function(with_gradients, jit_compile=jit_compile, autograph=False)(*values)
+        for jit_compile in (None, True, None)
+    )
+    for plain, result, last in zip(expected, compiled, again, strict=True):
+        assert_close(result, plain)
+        np.testing.assert_array_equal(last, plain)
