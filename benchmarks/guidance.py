@@ -121,7 +121,7 @@ def table(options: BenchmarkOptions) -> list[str]:
         print(lines[-1], file=sys.stderr)
         if options.grid and pixels is not None:
             rows = [pixels[places[:10]] for places in labels.groups(seeds)]
-            save_rows(f"{options.grid}-{labels.guidance:g}.png", rows)
+            save_rows(f"{options.grid.removesuffix('.png')}-{labels.guidance:g}.png", rows)
     return lines
 
 

@@ -12,7 +12,7 @@ from ncsn_tf.files import shipped
 from ncsn_tf.settings.options import option, show
 
 # {name: folder in zoo/}
-PRETRAINED = {"mnist": "mnist-ncsnv2", "mnist-ncsn": "mnist-ncsn"}
+PRETRAINED = {"mnist": "mnist-ncsnv2", "mnist-ncsn": "mnist-ncsn", "cifar10": "cifar10-ncsnpp"}
 
 
 def pretrained_option() -> Any:
@@ -35,9 +35,9 @@ def check_pretrained(name: str, workdir: str, checkpoint: str, default: str, ave
 
     Example:
         >>> check_pretrained("mnist", "", "newest", "newest", True)
-        >>> check_pretrained("minst", "", "newest", "newest", True)
+        >>> check_pretrained("mni", "", "newest", "newest", True)
         Traceback (most recent call last):
-        ncsn_tf.errors.ConfigError: --pretrained=minst is not there; known: mnist, mnist-ncsn
+        ncsn_tf.errors.ConfigError: --pretrained=mni is not there; known: mnist, mnist-ncsn, cifar10
     """
     if not name:
         return

@@ -54,7 +54,7 @@ def run(monkeypatch):
 
 
 def test_a_row_for_each_guidance(run, tmp_path):
-    grid = str(tmp_path / "grid")
+    grid = str(tmp_path / "grid.png")
     lines = table(BenchmarkOptions(guidance="1,2", num_samples=20, grid=grid))
     assert lines[-3] == "| 12 test images | | 100.0 % | 0.0 |"
     assert lines[-2:] == ["| 1 | 1000 | 10.0 % | 6.7 |", "| 2 | 2000 | 100.0 % | 0.0 |"]

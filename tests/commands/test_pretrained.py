@@ -64,6 +64,7 @@ def test_the_command_opens_its_folder(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="enough"):
         sample.main(["sample", "--pretrained=mnist", "--num_samples=1"])
     assert asked["workdir"] == pretrained_run("mnist")
+    (tmp_path / "elsewhere").mkdir()
     with pytest.raises(UserError, match="enough"):
         sample.main(["sample", "--workdir=elsewhere"])
     assert asked["workdir"] == "elsewhere"
@@ -106,7 +107,10 @@ def test_an_export_goes_to_runs(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ({"pretrained": "minst"}, "--pretrained=minst is not there; known: mnist, mnist-ncsn"),
+        (
+            {"pretrained": "minst"},
+            "--pretrained=minst is not there; known: mnist, mnist-ncsn, cifar10",
+        ),
         ({"workdir": "a"}, "--workdir=a cannot be used with --pretrained=mnist"),
         ({"checkpoint": "best"}, "--checkpoint=best cannot be used with --pretrained=mnist"),
         ({"average": False}, "--average=false cannot be used with --pretrained=mnist"),

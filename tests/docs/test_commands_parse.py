@@ -45,7 +45,11 @@ def read(monkeypatch, tmp_path):
         for start in _STARTS:
             if hasattr(module, start):
                 monkeypatch.setattr(module, start, _stop)
-        for check in ("check_inputs", "check_data_dir"):  # of files that the reader has
+        for check in (
+            "check_inputs",
+            "check_data_dir",
+            "check_run",
+        ):  # of files that the reader has
             if hasattr(module, check):
                 monkeypatch.setattr(module, check, lambda *_: None)
     monkeypatch.setattr("ncsn_tf.commands.merge.check_places", _stop)

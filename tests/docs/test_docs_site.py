@@ -11,6 +11,8 @@ import pytest
 import yaml
 from documented import PAGES, ROOT, text_of
 
+import ncsn_tf
+
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 TARGETS = re.compile(r"\]\(([^)\s]+)\)")
 HEADINGS = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -89,6 +91,17 @@ def test_the_library_names_what_is_there(page):
         if not (path.is_dir() or path.with_suffix(".py").is_file()):
             module, _, inner = name.rpartition(".")
             assert hasattr(importlib.import_module(module), inner), name
+
+
+@pytest.mark.parametrize("package", ["losses", "metrics", "sampling", "schedule", "sde"])
+def test_the_library_shows_every_public_name(package):
+    pages = "\n".join(text_of(page) for page in OF_DOCS if page.startswith("docs/api/"))
+    shown = set(re.findall(r"^::: (\S+)$", pages, re.MULTILINE))
+    home = getattr(ncsn_tf, package)
+    for name in home.__all__:
+        there = getattr(home, name)
+        if hasattr(there, "__module__"):  # a function or a class; tables have none
+            assert shown & {there.__module__, f"{there.__module__}.{name}"}, name
 
 
 def test_nothing_is_loaded_from_elsewhere():
