@@ -14,6 +14,7 @@ from ncsn_tf.errors import ConfigError, UserError, warn
 from ncsn_tf.serving.transport import Address
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
+from ncsn_tf.settings.option_paths import check_run
 from ncsn_tf.settings.options import option, show, values_of
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
@@ -98,6 +99,7 @@ def main(argv: list[str]) -> None:
     if options.server:
         source = ServedSource(flags, options.server, options.model)
     else:
+        check_run(options.workdir)
         strategy = start_for_sampling(MOST_IMAGES)
         from ncsn_tf.commands.app_runs import RunSource
 

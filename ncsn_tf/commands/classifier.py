@@ -8,7 +8,7 @@ from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.files import check_place, require_ending, user_path
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_data_dir
+from ncsn_tf.settings.option_paths import check_data_dir, check_run
 from ncsn_tf.settings.options import option
 
 SUMMARY = """\
@@ -42,6 +42,7 @@ class ClassifierOptions:
 
 def main(argv: list[str]) -> None:
     options = parse_options(argv, ClassifierOptions, SUMMARY)
+    check_run(options.workdir, "" if options.dataset else options.data_dir)
     if options.dataset:
         check_data_dir(options.dataset, options.data_dir)
     start_tensorflow()

@@ -5,7 +5,7 @@ from pathlib import Path
 from ncsn_tf.commands.evaluate_options import EvaluateOptions
 from ncsn_tf.commands.start import start_for_sampling
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.option_paths import check_inputs, check_run
 from ncsn_tf.settings.pretrained import pretrained_run
 
 SUMMARY = """\
@@ -36,6 +36,8 @@ def main(argv: list[str]) -> None:
     if options.pretrained:
         workdir = pretrained_run(options.pretrained)
         place = Path("runs", workdir.name)
+    if options.reads_run:
+        check_run(workdir, options.data_dir)
     strategy = start_for_sampling(options.batch_size)
     from ncsn_tf.commands import measurements
 

@@ -74,6 +74,13 @@ class EvaluateOptions(ChainOptions, QualityOptions, TuningOptions):
         """Whether samples are measured."""
         return bool(self.metrics or self.is_tuning)
 
+    @property
+    def reads_run(self) -> bool:
+        """Whether --workdir is a run that is read, and not only a folder for figures."""
+        if self.samples:
+            return not self.reference
+        return self.saved_model in ("", NEWEST)
+
     def validate(self) -> None:
         """Raise a ConfigError for flags that contradict each other."""
         self._validate_pretrained()

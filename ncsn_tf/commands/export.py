@@ -11,7 +11,7 @@ from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.option_paths import check_inputs, check_run
 from ncsn_tf.settings.options import option, show
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
@@ -84,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse_options(argv, ExportOptions, SUMMARY)
     options.validate()
     check_inputs(options)
+    check_run(options.workdir)
     start_tensorflow()
     from ncsn_tf.serving.export import FOLDER, ConditionalSettings, export_run
     from ncsn_tf.training.checkpoint_choice import find_run

@@ -26,7 +26,6 @@ from ncsn_tf.generation.drawing import Drawing, open_drawing
 from ncsn_tf.generation.shards import Shard
 from ncsn_tf.serving.export_origin import Export, newest_export, run_of_export
 from ncsn_tf.settings.chain import CHAIN_SETTINGS
-from ncsn_tf.settings.labels import EACH
 from ncsn_tf.settings.options import show, values_of
 from ncsn_tf.training.run_data import with_places
 
@@ -129,11 +128,8 @@ def _open(options, workdir, place, strategy):
     elif options.saved_model:
         is_newest = options.saved_model == NEWEST
         folder = newest_export(options.workdir) if is_newest else options.saved_model
-        given = values_of(options, (*OF_REQUESTS, "batch_size"))
-        classes = values_of(options, ("label", "guidance"))
-        if classes == {"label": EACH, "guidance": 1.0}:  # of networks without classes too
-            classes = {"all_classes": True}
-        export = Export(folder, **given, **classes)
+        given = values_of(options, (*OF_REQUESTS, "batch_size", "label", "guidance"))
+        export = Export(folder, **given, all_classes=True)
         run_dir = user_path(options.workdir) if options.workdir else run_of_export(export.path)
         if run_dir is None:
             raise ConfigError(

@@ -11,7 +11,7 @@ from ncsn_tf.files import require_ending, user_path
 from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.class_flags import ClassOptions
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.option_paths import check_inputs, check_run
 from ncsn_tf.settings.options import option, show
 
 SUMMARY = """\
@@ -75,6 +75,7 @@ def main(argv: list[str]) -> None:
     """Find the neighbours that the flags ask for."""
     options = parse_options(argv, NeighborOptions, SUMMARY)
     check_inputs(options)
+    check_run(options.workdir, options.data_dir)
     start_tensorflow()
     from ncsn_tf.evaluation.neighbors import find_neighbors
 

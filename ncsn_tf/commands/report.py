@@ -7,7 +7,7 @@ from ncsn_tf.commands.start import start_tensorflow
 from ncsn_tf.settings.checkpoint import checkpoint_option
 from ncsn_tf.settings.class_flags import ClassOptions
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.option_paths import check_inputs, check_run
 from ncsn_tf.settings.options import option
 
 SUMMARY = """\
@@ -58,6 +58,8 @@ def main(argv: list[str]) -> None:
     """Write the page that the flags ask for."""
     options = parse_options(argv, ReportOptions, SUMMARY)
     check_inputs(options)
+    needs_data = options.neighbors or options.scores
+    check_run(options.workdir, options.data_dir if needs_data else "")
     start_tensorflow()
     from ncsn_tf.evaluation.report.page import write_report
 

@@ -17,7 +17,7 @@ from ncsn_tf.settings.averages import check_ema, ema_option
 from ncsn_tf.settings.chain import CHAIN_SETTINGS, ChainOptions
 from ncsn_tf.settings.checkpoint import NEWEST, checkpoint_option
 from ncsn_tf.settings.flags import parse_options
-from ncsn_tf.settings.option_paths import check_inputs
+from ncsn_tf.settings.option_paths import check_inputs, check_run
 from ncsn_tf.settings.options import option, show, values_of
 from ncsn_tf.settings.pretrained import check_pretrained, pretrained_option, pretrained_run
 
@@ -224,6 +224,8 @@ def main(argv: list[str]) -> None:
         check_folder(options.target)
     else:
         check_places(options.seed, **places)
+    if options.saved_model in ("", _NEWEST):
+        check_run(options.workdir)
     if options.server:  # then TensorFlow is not started, and no device is taken
         origin = Server(options.server, **options.of_requests())
     else:

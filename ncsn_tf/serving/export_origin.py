@@ -20,6 +20,7 @@ from ncsn_tf.serving.metadata import read_metadata
 from ncsn_tf.serving.signatures import most_evaluations
 from ncsn_tf.serving.versions import versions
 from ncsn_tf.settings.chain import change_chain
+from ncsn_tf.settings.class_flags import looked_at
 from ncsn_tf.settings.labels import (
     EACH,
     choose_labels,
@@ -60,7 +61,8 @@ class Export:
         num_steps_each, step_lr, num_evaluations: sampling settings; None is the export's own.
         label, guidance: the classes to draw, of a network that knows classes; see
             `settings.labels.choose_labels`.
-        all_classes: whether such a network draws all of its classes in turn where none is named.
+        all_classes: whether such a network draws all of its classes in turn where none is named:
+            see `settings.class_flags.looked_at`.
         batch_size: images at a time.
 
     Attributes:
@@ -100,9 +102,11 @@ class Export:
         self.metadata = metadata = read_metadata(path)
         _check_cap(path, metadata.max_steps_each, num_steps_each)
         class_names = () if metadata.config is None else metadata.config.class_names
-        if label is None and all_classes and class_names:
-            label = EACH
-        self.labels = choose_labels(label, guidance, class_names, "this export")
+        if all_classes:
+            of_all = EACH if label is None else label
+            self.labels = looked_at(of_all, guidance, class_names, "this export")
+        else:
+            self.labels = choose_labels(label, guidance, class_names, "this export")
         of_classes = self.labels is not None
         name = request.signature_of(num_steps_each, step_lr, num_evaluations, of_classes)
         self._name = contract.PIXELS if name is None else name

@@ -1,8 +1,9 @@
 """Which checkpoint of a run a command opens: a flag of all that open one."""
 
+import os
 from typing import Any
 
-from ncsn_tf.errors import ConfigError
+from ncsn_tf.errors import ConfigError, UserError
 from ncsn_tf.settings.options import option, show
 
 NEWEST = "newest"
@@ -40,3 +41,13 @@ def step_of(checkpoint: str | int) -> int:
     if not (text.isascii() and text.isdigit()):
         raise ConfigError(f"{show('checkpoint', checkpoint)} must be {_WORDS}")
     return int(text)
+
+
+def no_checkpoint(run_dir: str | os.PathLike) -> UserError:
+    """The error of a run without any checkpoint.
+
+    Example:
+        >>> str(no_checkpoint("runs/none"))
+        'runs/none holds no checkpoint: train first, or name another --workdir'
+    """
+    return UserError(f"{run_dir} holds no checkpoint: train first, or name another --workdir")

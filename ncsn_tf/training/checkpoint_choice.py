@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ncsn_tf.errors import UserError
 from ncsn_tf.files import user_path
-from ncsn_tf.settings.checkpoint import BEST, step_of
+from ncsn_tf.settings.checkpoint import BEST, no_checkpoint, step_of
 from ncsn_tf.settings.options import show
 from ncsn_tf.training import best_files, checkpoint_files
 
@@ -108,8 +108,3 @@ def steps_in_words(steps: Sequence[int | str]) -> str:
     if len(shown) > _MOST_SHOWN:
         shown = [*shown[: _MOST_SHOWN - 2], "...", shown[-1]]
     return f"step{'s'[: len(shown) > 1]} {', '.join(shown)}"
-
-
-def no_checkpoint(run_dir: str | PathLike) -> UserError:
-    """The error of a run without any checkpoint."""
-    return UserError(f"{run_dir} holds no checkpoint: train first, or name another --workdir")

@@ -10,10 +10,10 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf.errors import UserError
-from ncsn_tf.settings.checkpoint import NEWEST
+from ncsn_tf.settings.checkpoint import NEWEST, no_checkpoint
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import best_files, checkpoint_files, checkpoint_reading
-from ncsn_tf.training.checkpoint_choice import find_run, named, no_checkpoint, there
+from ncsn_tf.training.checkpoint_choice import find_run, named, there
 from ncsn_tf.training.checkpoint_reading import UnreadableError, read_tensors, readable
 from ncsn_tf.training.run_network import build_network
 

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from ports import free_ports
@@ -64,10 +65,20 @@ def test_a_folder_that_is_not_shared_is_named_to_all(addresses, tmp_path, monkey
         )
 
 
-def test_a_worker_that_is_missing(addresses, tmp_path):
-    parts = [(0, {}, tmp_path, 1.0), (2, {}, tmp_path, 1.0)]
-    line = f"worker 1 ({addresses[1]}) did not come for 1 s: start all"
-    assert gather(addresses, parts) == [line] * 2
+def test_a_worker_that_is_missing(addresses, tmp_path, monkeypatch):
+    """A minute passes once the other one has come, however long that takes."""
+    ahead, hear = [0.0], meeting._guest
+
+    def heard(*args):
+        guest = hear(*args)
+        ahead[0] += 60.0 if guest else 0.0
+        return guest
+
+    monkeypatch.setattr(meeting, "_guest", heard)
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0], sleep=time.sleep)
+    monkeypatch.setattr(meeting, "time", clock)
+    line = f"worker 1 ({addresses[1]}) did not come for 60 s: start all"
+    assert gather(addresses, [(0, {}, tmp_path), (2, {}, tmp_path)]) == [line] * 2
     (line,) = gather(addresses, [(1, {}, tmp_path, 0.5)])
     assert line == f"worker 0 did not answer at {addresses[0]} for 0 s: is it started?"
 

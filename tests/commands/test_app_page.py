@@ -4,6 +4,7 @@ import shlex
 import shutil
 import time
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +46,7 @@ def address(tmp_path_factory):
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
+        Path("run").mkdir()
         for module in (app_runs, averages):
             patch.setattr(module, "open_weights", lambda *_, **__: run)
         strategy = tf.distribute.get_strategy()

@@ -4,6 +4,7 @@ the third generation. What it draws is what the command that it shows draws."""
 import shlex
 import threading
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -144,6 +145,7 @@ def third(request, tmp_path, monkeypatch):
     run = types.SimpleNamespace(
         config=config, network=ThirdNetwork(), run_dir="run", origin="step 2", step=2
     )
+    Path("run").mkdir()
     for module in (app_runs, averages):
         monkeypatch.setattr(module, "open_weights", lambda *_, **__: run)
     strategy = tf.distribute.get_strategy()

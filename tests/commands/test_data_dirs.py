@@ -105,4 +105,4 @@ def test_evaluate_from_another_place(run, place, capsys):
     assert "over 4 test images" in capsys.readouterr().out
     assert run("evaluate", *flags, "--data_dir=gone") == 1
     said = capsys.readouterr().err
-    assert said.startswith("error: data_dir 'gone' is not a ") and said.count("\n") == 1
+    assert said.startswith("error: --data_dir=gone is not a ") and said.count("\n") == 1

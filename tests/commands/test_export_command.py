@@ -16,6 +16,7 @@ def exported(monkeypatch, tmp_path):
     calls = []
     monkeypatch.chdir(tmp_path)
     Path("a.npz").touch()  # a classifier
+    Path("run").mkdir()
 
     def export_run(run_dir, **settings):
         calls.append((run_dir, settings))

@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import pytest
+from waiting import wait_for
 
 from ncsn_tf.backend import reactions, signals
 from ncsn_tf.backend.outcomes import NOTE
@@ -57,12 +57,6 @@ def child(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", str(path))
 
     return make
-
-
-def wait_for(condition):
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
 
 
 def once_it_runs(tmp_path, action):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import importlib
+import json
+from pathlib import Path
 
 import pytest
 
@@ -123,12 +125,92 @@ def test_what_is_there_or_is_a_name_is_taken(command, flags, said):
         said(command, *flags)
 
 
+@pytest.mark.parametrize("command", ["sample", "export", "report", "neighbors", "classifier"])
+def test_a_run_that_is_not_there_is_one_line(command, said):
+    line = "error: gone/run holds no checkpoint: train first, or name another --workdir\n"
+    assert said(command, "--workdir=gone/run") == (1, line)
+
+
+@pytest.mark.parametrize(
+    "command, flags, is_read",
+    [
+        ("sample", ["--saved_model"], True),
+        ("sample", ["--saved_model=here"], False),
+        ("evaluate", ["--test_loss"], True),
+        ("evaluate", ["--every_checkpoint"], True),
+        ("evaluate", ["--metrics", "--saved_model"], True),
+        ("evaluate", ["--metrics", "--samples=here"], True),
+        # A folder for figures, which is made.
+        ("evaluate", ["--metrics", "--saved_model=here"], False),
+        ("evaluate", ["--metrics", "--samples=here", "--reference=here"], False),
+    ],
+)
+def test_a_workdir_that_is_not_read_need_not_be_there(command, flags, is_read, said):
+    if is_read:
+        assert said(command, *flags, "--workdir=gone")[1].startswith("error: gone holds no check")
+        return
+    with pytest.raises(pytest.fail.Exception, match="TensorFlow starts"):
+        said(command, *flags, "--workdir=gone")
+
+
+OF_DATA = [["evaluate", "--test_loss"], ["report"], ["neighbors"], ["classifier"]]
+
+
+@pytest.mark.parametrize("flags", [*OF_DATA, ["evaluate", "--pretrained=mnist", "--metrics"]])
+def test_data_of_a_run_that_are_not_there_are_one_line(flags, said):
+    """Of the newest run it is known which data sets the runs are of."""
+    if "--pretrained=mnist" in flags:
+        assert said(*flags, "--data_dir=gone")[1] == "error: --data_dir=gone is not a folder\n"
+        return
+    own = {"data_dir": "moved", "image_size": 8}
+    Config(dataset="image_folder", **own).save(Path("runs/a/config.json"))
+    line = "error: --data_dir=gone is not a folder, nor a .zip or a .tar\n"
+    assert said(*flags, "--data_dir=gone", "--workdir=runs/a") == (1, line)
+    assert said(*flags, "--data_dir=gone") == (1, line)
+    Config(dataset="arrays", **own).save(Path("runs/b/config.json"))
+    assert (
+        said(*flags, "--data_dir=gone")[1] == "error: --data_dir=gone is not a file or a folder\n"
+    )
+
+
+@pytest.mark.parametrize("flags", OF_DATA)
+@pytest.mark.parametrize(
+    "dataset, place",
+    [("digits", "--data_dir=gone"), ("mnist", "--data_dir=gs://gone/data"), ("mnist", "--seed=1")],
+)
+def test_data_of_a_run_that_need_not_be_there(dataset, place, flags, said):
+    if flags == ["report"] and place == "--seed=1":
+        place = "--chain"
+    Config(dataset=dataset, image_size=8, channels=1, data_dir="gone").save(Path("a/config.json"))
+    with pytest.raises(pytest.fail.Exception, match="TensorFlow starts"):
+        said(*flags, place, "--workdir=a")
+
+
+def test_data_of_a_run_that_is_not_known(said):
+    Path("runs/other").mkdir(parents=True)
+    Path("runs/other/config.json").write_text("{}}")
+    with pytest.raises(pytest.fail.Exception, match="TensorFlow starts"):
+        said("neighbors", "--data_dir=gone")
+
+
 @pytest.mark.parametrize("flags", [[], ["--dataset=cifar10"], ["--flagfile=cifar10_ncsnv2"]])
 def test_a_data_set_that_nobody_named_is_said(flags, said, capsys):
     with pytest.raises(pytest.fail.Exception, match="TensorFlow starts"):
         said("train", *flags)
     line = "Data set cifar10, for none was named; of others say --dataset=mnist, or --dataset="
     assert capsys.readouterr().out.startswith(line) == (not flags)
+
+
+@pytest.mark.parametrize("flag", ["--data_dir=none", "--inception=none.pb"])
+def test_a_worker_does_not_end_before_the_others_have_heard_of_it(flag, said, monkeypatch):
+    """They would wait for it; a single process says at once what is missing."""
+    flags = ["--dataset=mnist", "--metric_every=1", flag]
+    assert said("train", *flags)[0] == 1
+    cluster = {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    with pytest.raises(pytest.fail.Exception, match="TensorFlow starts"):
+        said("train", *flags)
 
 
 def test_flags_that_contradict_each_other_are_said_first(said):

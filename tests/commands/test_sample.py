@@ -266,6 +266,7 @@ def test_flags_reach_the_checkpoint(opened, started):
     asked = opened(0)
     for name in ("a.png", "a.npz"):
         Path(name).touch()
+    Path("a").mkdir()
     run()
     run(workdir="a", average=False, batch_size=3, sampler="cas", num_steps_each=2, movie="")
     run(inpaint="a.png", mask="left", resize=True, seed=4, denoise=True)

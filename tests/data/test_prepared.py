@@ -17,6 +17,7 @@ import pytest
 from noted_pictures import noted, read_notes
 from PIL import Image
 from source_checks import images, one_line
+from waiting import wait_for
 
 from ncsn_tf.data import batches as data
 from ncsn_tf.data import claims, preparation, prepared, rows
@@ -271,13 +272,6 @@ def test_places_of_the_cache(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     monkeypatch.setattr(sys, "platform", "linux")
     assert cache_folder() == Path.home() / ".cache" / "ncsn_tf"
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def journal_lines(cache, least):

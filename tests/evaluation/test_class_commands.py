@@ -253,6 +253,21 @@ def test_a_sweep_of_a_class_at_a_guidance(ncsn, capsys):
     assert f"FD-Bright-{COUNT}-train-of-dark" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["--sweep=step_lr=1e-5", "--every_checkpoint"])
+def test_classes_in_another_order_are_kept_apart(kind, ncsn, capsys):
+    """The image of a seed is then of another class: figures of the two are not of the same."""
+    flags = ["evaluate", RUN, kind, "--metrics=fid", "--features=bright", "--num_samples=7"]
+    before = {*Path("run/evaluation").glob("*-*.json")}
+    assert ncsn(*flags) == 0
+    assert ncsn(*flags, "--label=light,dark") == 0
+    assert "measured already" not in capsys.readouterr().err
+    kept = {*Path("run/evaluation").glob("*-*.json")} - before
+    told = [json.loads(path.read_text())["settings"].get("labels") for path in kept]
+    assert sorted(map(str, told)) == ["None", "[1, 0]"]
+    assert ncsn(*flags, "--label=dark,light") == 0  # which is --label=each
+    assert "measured already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [

@@ -24,7 +24,7 @@ from ncsn_tf.evaluation.features import NETWORKS, FeatureNetwork
 from ncsn_tf.evaluation.quality import copies, history, measure
 from ncsn_tf.evaluation.quality.names import short_number
 from ncsn_tf.generation import drawing
-from ncsn_tf.serving.metadata import Metadata
+from ncsn_tf.serving.metadata import METADATA, Metadata
 from ncsn_tf.settings.config import Config
 from ncsn_tf.training import checkpoints
 from ncsn_tf.training.run_data import run_source
@@ -414,3 +414,17 @@ def test_an_export(command, digits, run_dir, monkeypatch):
     assert other.value == figure.value and value(said, "FD-Halves-20") > 0
     line = command(*flags, "--saved_model=export", code=2)
     assert "--saved_model=export lies in no run: name a folder for samples and figures" in line
+
+
+@pytest.mark.parametrize("flag", ["--guidance=2.0", "--label=3"])
+def test_an_export_that_knows_no_classes(flag, command, run_dir):
+    """It names the flag that was given, and no other."""
+    folder = Path("run/export/1")
+    folder.mkdir(parents=True)
+    (folder / "saved_model.pb").touch()
+    config = json.loads((run_dir / "config.json").read_text())
+    (folder / METADATA).write_text(json.dumps({"config": config}))
+    assert command("--metrics=fid", "--saved_model=run/export", flag, code=2) == (
+        f"error: {flag} needs a network that was trained with --class_conditional: this export "
+        "knows no classes\n"
+    )

@@ -14,6 +14,7 @@ import pytest
 import serving_server
 from serving_server import ServingServer
 from test_signatures import CONFIG, Network
+from waiting import wait_for
 
 from ncsn_tf.commands.sample import main
 from ncsn_tf.data.images import to_uint8
@@ -291,15 +292,6 @@ def test_ctrl_c_breaks_requests_off(protocol, server, address):
     for gate in server.gates.values():
         gate.set()
     assert os.listdir() == []
-
-
-def wait_for(condition):
-    """Until it is true, a minute at most."""
-    for _ in range(6000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 def test_a_server_that_is_down_is_one_line(server, tmp_path):
