@@ -71,7 +71,7 @@ def product_fn(shape: "Shape", product: str, batch_size: int, tile: int) -> Call
     The tiles of the batch are computed side by side, as in a training step.
 
     Args:
-        shape: `operations.Shape`, padding SAME.
+        shape: `operations.Shape`.
         product: one of PRODUCTS.
         batch_size: images.
         tile: images computed together.
@@ -82,7 +82,7 @@ def product_fn(shape: "Shape", product: str, batch_size: int, tile: int) -> Call
 
     options = {
         "strides": [1, shape.stride, shape.stride, 1],
-        "padding": "SAME",
+        "padding": shape.padding,
         "dilations": [1, shape.dilation, shape.dilation, 1],
     }
 

@@ -50,6 +50,7 @@ class Shape:
         image: (H, W, inputs), of one image.
         result: (H', W', filters).
         kernel: (height, width, inputs, filters).
+        padding: "SAME" or "VALID".
     """
 
     image: tuple
@@ -57,6 +58,7 @@ class Shape:
     kernel: tuple
     stride: int
     dilation: int
+    padding: str = "SAME"
 
     def multiply_adds(self, unmerged: bool = False) -> int:
         """Of one image; see `multiply_adds`, the function."""
@@ -70,9 +72,9 @@ class Shape:
         (height, width, inputs), kernel = self.image, self.kernel
         stride = f", stride {self.stride}" if self.stride > 1 else ""
         dilation = f", dilation {self.dilation}" if self.dilation > 1 else ""
-        return (
-            f"{height}x{width}, {inputs} to {kernel[3]}, {kernel[0]}x{kernel[1]}{stride}{dilation}"
-        )
+        borders = ", without borders" if self.padding == "VALID" else ""
+        kernels = f"{inputs} to {kernel[3]}, {kernel[0]}x{kernel[1]}"
+        return f"{height}x{width}, {kernels}{stride}{dilation}{borders}"
 
 
 def convolutions(network: Callable, image_shape: tuple[int, ...]) -> dict["Shape", int]:
@@ -97,7 +99,7 @@ def convolutions(network: Callable, image_shape: tuple[int, ...]) -> dict["Shape
             stride, dilation = (node.get_attr(name)[1] for name in ("strides", "dilations"))
             shape = Shape(
                 *(tuple(image.shape[1:]), tuple(result.shape[1:]), tuple(kernel.shape)),
-                *(stride, dilation),
+                *(stride, dilation, node.get_attr("padding").decode()),
             )
             counted[shape] += result.shape[0]  # more than one where an image is taken apart
     return counted

@@ -58,6 +58,23 @@ def original(error: Exception) -> Exception:
     return error
 
 
+def is_of_memory(error: Exception) -> bool:
+    """Whether memory was short.
+
+    TensorFlow's errors are told by name and words: a command may have ended before TensorFlow was
+    imported. Libraries of a device tell it through other errors of TensorFlow's.
+
+    Example:
+        >>> is_of_memory(MemoryError()), is_of_memory(ValueError("out of memory"))
+        (True, False)
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    words = str(error).lower().replace("_", " ")
+    said = "out of memory" in words or "resource exhausted" in words
+    return type(error).__module__.startswith("tensorflow.") and said
+
+
 def warn(message: str) -> None:
     """Tell the user, on stderr, of something that is left out or amiss: one line, always shown.
 

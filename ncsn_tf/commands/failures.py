@@ -5,7 +5,7 @@ Anywhere in the work either can happen, so that it is told apart in one place, w
 
 from collections.abc import Callable, Sequence
 
-from ncsn_tf.errors import UserError, original
+from ncsn_tf.errors import UserError, is_of_memory, original
 
 # The flags that decide how much memory a command takes, those that matter most first.
 LOWER = {
@@ -45,7 +45,7 @@ def explanation(error: Exception, command: str) -> str | None:
     error = original(error)
     if isinstance(error, UserError):
         return str(error)
-    if _is_of_memory(error):
+    if is_of_memory(error):
         flags = [f"--{name}" for name in LOWER.get(command, ())]
         listed = " or ".join([", ".join(flags[:-1]), flags[-1]][len(flags) == 1 :]) if flags else ""
         recompute = ", or give --recompute" if command == "train" else ""
@@ -54,15 +54,6 @@ def explanation(error: Exception, command: str) -> str | None:
         name = error.filename
         return f"{name if isinstance(name, str) else repr(name)}: {error.strerror}"
     return None
-
-
-def _is_of_memory(error):
-    """Whether memory was short: of TensorFlow's errors by name and words, since a command may have
-    ended before it was imported. Libraries of a device tell it through other errors of its."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-        return True
-    words = str(error).lower().replace("_", " ")
-    return type(error).__module__.startswith("tensorflow.") and "out of memory" in words
 
 
 def command_of(main: Callable, argv: Sequence[str]) -> str:

@@ -65,11 +65,11 @@ class SelfAttention(keras.layers.Layer):
         h = tf.matmul(h, tf.cast(self.qkv, h.dtype))
         h = tf.nn.bias_add(h, tf.cast(self.qkv_bias, h.dtype))
         q, k, v = tf.split(tf.reshape(h, [-1, height * width, 3 * channels]), 3, 2)
-        logits = tf.matmul(q, k, transpose_b=True)  # [B, H W, H W]
-        logits = tf.cast(logits, tf.float32) * (1.0 / math.sqrt(channels))
-        h = tf.matmul(tf.cast(tf.nn.softmax(logits), v.dtype), v)
-        h = self.out(tf.reshape(h, [-1, height, width, channels]), gain=self.gain)
-        return functional.barrier(h) + (x if self.gain == 1.0 else x * self.gain)
+        logits = tf.matmul(q * (1.0 / math.sqrt(channels)), k, transpose_b=True)  # [B, H W, H W]
+        weights = tf.nn.softmax(tf.cast(logits, tf.float32))
+        h = tf.matmul(tf.cast(weights, v.dtype), v)
+        h = self.out(tf.reshape(h, [-1, height, width, channels]))
+        return functional.scaled_sum(h, x, self.gain)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "gain": self.gain, "groups": self.groups}

@@ -90,6 +90,17 @@ def barrier(x: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.PlaceholderWithDefault(input=x, shape=x.shape)
 
 
+def scaled_sum(x: tf.Tensor, y: tf.Tensor, gain: float) -> tf.Tensor:
+    """gain (x + y), x behind a `barrier`: how a residual block and a pyramid end.
+
+    Example:
+        >>> float(scaled_sum(tf.constant(1.0), tf.constant(3.0), 0.5))
+        2.0
+    """
+    total = barrier(x) + y
+    return total if gain == 1.0 else total * gain
+
+
 def max_pool_5x5(x: tf.Tensor) -> tf.Tensor:
     """Largest value over 5 x 5, stride 1, of the pixels inside the image.
 

@@ -8,8 +8,10 @@ import keras
 import tensorflow as tf
 
 from ncsn_tf.backend.compat import KEEP_FLOAT32, custom_gradient, for_xla
+from ncsn_tf.models.functional import barrier
 
 EPSILON = 1e-6
+_PIXELS = (1, 2)  # axes of an image
 
 
 class Activation(NamedTuple):
@@ -95,49 +97,55 @@ def _normalization(groups, activation, is_for_xla):
     """group_norm for one number of groups, one activation and one compiler."""
     sum_of_squares = _sum_in_xla if is_for_xla else _sum_of_squares
 
-    def of_group(values, channels):
-        """[B, C], channel by channel -> the mean over each one's group, again [B, C]."""
-        grouped = tf.reshape(values, [-1, groups, channels // groups])
-        mean = tf.reduce_mean(grouped, 2, keepdims=True)
-        return tf.reshape(tf.broadcast_to(mean, tf.shape(grouped)), [-1, channels])
-
-    # One graph for every shape, which all layers of that shape share.
+    # One graph for every shape, which all layers of that shape share. Values of channels are
+    # [B, G, C / G] in it, those of groups [B, G, 1].
     @functools.partial(tf.function, autograph=False)
     def forward(x, table, shift):
-        """y, and what the gradient needs of the statistics: offset, inverse, bias (all [B, C])."""
-        channels = x.shape[3]
+        """y, and what the gradient needs of the statistics: offset, inverse, centre."""
+        grouped, spatial = _shapes(x, groups)
         wide = tf.cast(x, tf.float32)
-        mean = tf.reduce_mean(wide, [1, 2]) + shift  # [B, C]
-        offset = shift - of_group(mean, channels)
-        centred = wide + _spatial(offset)
-        squares = sum_of_squares(centred)  # [B, C]
-        variance = of_group(squares * (1.0 / (x.shape[1] * x.shape[2])), channels)
+        gamma, beta = tf.unstack(table)
+        mean = tf.reshape(tf.reduce_mean(wide, _PIXELS) + shift, grouped)
+        of_group = tf.reduce_mean(mean, 2, keepdims=True)
+        offset = tf.reshape(shift, grouped) - of_group
+        centred = wide + tf.reshape(offset, spatial)
+        squares = tf.reshape(sum_of_squares(centred), grouped)
+        variance = tf.reduce_mean(squares, 2, keepdims=True) * (1.0 / _num_pixels(x))
         # Rounds alike in every position of a batch: see `instance_norm.instance_norm_plus`.
         inverse = tf.sqrt(1.0 / (variance + EPSILON))
-        u = centred * _spatial(table[0] * inverse) + table[1]
+        gain = tf.reshape(gamma, grouped) * inverse
+        u = centred * tf.reshape(gain, spatial) + beta
         y = tf.cast(ACTIVATIONS[activation].value(u), x.dtype)
-        return y, offset, inverse, mean + offset - shift
+        return y, offset, inverse, mean - of_group
 
     # Not inlined: TensorFlow would regroup its sums, and not alike in every graph.
     @functools.partial(tf.function, autograph=False, experimental_attributes={"_noinline": True})
     def backward(upstream, x, table, offset, inverse, centre):
         """Gradients of x, of the table and of the shift."""
-        channels, pixels = x.shape[3], x.shape[1] * x.shape[2]
+        grouped, spatial = _shapes(x, groups)
+        share = 1.0 / _num_pixels(x)
         wide, upstream = tf.cast(x, tf.float32), tf.cast(upstream, tf.float32)
-        gain = table[0] * inverse  # [B, C]
+        gamma, beta = tf.unstack(table)
+        gain = tf.reshape(gamma, grouped) * inverse
         # x + offset is not made: one pass over memory less, and the offset is put in where a number
         # a channel is enough.
-        u = wide * _spatial(gain) + _spatial(offset * gain + table[1])
+        scale = tf.reshape(gain, spatial)
+        u = wide * scale + (tf.reshape(offset * gain, spatial) + beta)
         d_u = ACTIVATIONS[activation].slope(u, upstream)
-        total = tf.reduce_sum(d_u, [1, 2])
-        weighted = tf.reduce_sum(d_u * wide, [1, 2]) + offset * total
-        slope = -tf.square(inverse) * of_group(gain * weighted, channels) * (1.0 / pixels)
-        level = -of_group(gain * total, channels) * (1.0 / pixels)
-        rest = _spatial(offset * slope + level)
-        d_x = d_u * _spatial(gain) + (wide * _spatial(slope) + rest)
-        d_shift = gain * total + (slope * centre + level) * pixels
+        total = tf.reshape(tf.reduce_sum(d_u, _PIXELS), grouped)
+        weighted = tf.reshape(tf.reduce_sum(d_u * wide, _PIXELS), grouped) + offset * total
+        slope = tf.reduce_mean(gain * weighted, 2, keepdims=True) * -tf.square(inverse) * share
+        slope = slope * tf.ones([1, groups, x.shape[3] // groups])
+        level = tf.reduce_mean(gain * total, 2, keepdims=True) * -share
+        rest = tf.reshape(offset * slope + level, spatial)
+        d_x = d_u * scale + (wide * tf.reshape(slope, spatial) + rest)
+        d_shift = gain * total + (slope * centre + level) * _num_pixels(x)
         d_table = tf.stack([tf.reduce_sum(inverse * weighted, 0), tf.reduce_sum(total, 0)])
-        return tf.cast(d_x, x.dtype), d_table, d_shift
+        return (
+            tf.cast(d_x, x.dtype),
+            tf.reshape(d_table, [2, x.shape[3]]),
+            tf.reshape(d_shift, [-1, x.shape[3]]),
+        )
 
     @custom_gradient
     def normalize(x, table, shift):
@@ -147,7 +155,9 @@ def _normalization(groups, activation, is_for_xla):
             d_x, d_table, d_shift = backward(upstream, x, table, *statistics)
             if shift.shape[0] == 1:
                 d_shift = tf.reduce_sum(d_shift, 0, keepdims=True)
-            return d_x, d_table, d_shift
+            # Behind a barrier: TensorFlow takes the sum over d_shift, which is the gradient of a
+            # bias, for one over d_x, and has the convolution's gradient compute it.
+            return d_x, d_table, barrier(d_shift)
 
         return y, gradient
 
@@ -160,18 +170,23 @@ def _sum_of_squares(x):
 
     The norm's own gradient would divide by it, and it may be 0.
     """
-    sums = tf.square(tf.math.reduce_euclidean_norm(x, [1, 2]))
-    return sums, lambda upstream: 2.0 * x * _spatial(upstream)
+    sums = tf.square(tf.math.reduce_euclidean_norm(x, _PIXELS))
+    return sums, lambda upstream: 2.0 * x * upstream[:, None, None]
 
 
 def _sum_in_xla(x):
     """The same for XLA, which has no operation for the norm and needs none for one pass."""
-    return tf.reduce_sum(tf.square(x), [1, 2])
+    return tf.reduce_sum(tf.square(x), _PIXELS)
 
 
-def _spatial(values):
-    """[B, C] -> [B, 1, 1, C]."""
-    return tf.reshape(values, [-1, 1, 1, values.shape[1]])
+def _shapes(x, groups):
+    """Of values of channels: by group, and beside pixels. Operations of the graph, once each."""
+    channels = x.shape[3]
+    return tf.constant([-1, groups, channels // groups]), tf.constant([-1, 1, 1, channels])
+
+
+def _num_pixels(x):
+    return x.shape[1] * x.shape[2]
 
 
 def group_count(channels: int) -> int:

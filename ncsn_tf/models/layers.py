@@ -55,8 +55,7 @@ class Convolution(keras.layers.Layer):
             one (`functional.pooled_kernel`), for less than half the work.
         scale: of the kernel's initial variance; None for PyTorch's default.
 
-    When called, `gain` multiplies the result (by way of kernel and bias, which are smaller), and
-    without `add_bias` the bias is left to the caller.
+    When called without `add_bias`, the bias is left to the caller.
 
     Shapes: [B, H, W, inputs] -> [B, H, W, filters]; with `pool`, [B, H/2, W/2, filters], H and W
     even.
@@ -116,13 +115,11 @@ class Convolution(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, x: tf.Tensor, gain: float = 1.0, add_bias: bool = True) -> tf.Tensor:
-        kernel = tf.convert_to_tensor(self.kernel)
-        y = self.product(x, kernel if gain == 1.0 else kernel * gain)
+    def call(self, x: tf.Tensor, add_bias: bool = True) -> tf.Tensor:
+        y = self.product(x, tf.convert_to_tensor(self.kernel))
         if self.bias is None or not add_bias:
             return y
-        bias = self.bias if gain == 1.0 else self.bias * gain
-        return tf.nn.bias_add(y, tf.cast(bias, self.compute_dtype))
+        return tf.nn.bias_add(y, tf.cast(self.bias, self.compute_dtype))
 
     def product(self, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         """The result without bias, for the float32 kernel."""

@@ -122,8 +122,7 @@ class ResNetBlock(keras.layers.Layer):
         h = self.norm1(h, self._shift(condition))
         if dropout is not None:
             h = dropout(h)
-        h = self.conv1(h, gain=self.gain)
-        return functional.barrier(h) + self._shortcut(x)
+        return functional.scaled_sum(self.conv1(h), self._shortcut(x), self.gain)
 
     def _shift(self, condition):
         """The condition's dense layer and conv0's bias: [B, filters], [1, filters] without one.
@@ -139,15 +138,15 @@ class ResNetBlock(keras.layers.Layer):
 
     def _shortcut(self, x):
         if self.shortcut is None:
-            return x if self.gain == 1.0 else x * self.gain
+            return x
         if self.resample == "up":
             # The 1 x 1 convolution commutes with the doubling, and first it is a quarter of the
             # work. The bias does not, at a filter's borders.
-            x = upsample(self.shortcut(x, gain=self.gain, add_bias=False), self.fir)
-            return tf.nn.bias_add(x, tf.cast(self.shortcut.bias * self.gain, x.dtype))
+            x = upsample(self.shortcut(x, add_bias=False), self.fir)
+            return tf.nn.bias_add(x, tf.cast(self.shortcut.bias, x.dtype))
         if self.resample == "down":
             x = downsample(x, self.fir)
-        return functional.barrier(self.shortcut(x, gain=self.gain))
+        return functional.barrier(self.shortcut(x))
 
     def get_config(self) -> dict[str, Any]:
         return {

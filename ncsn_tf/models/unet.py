@@ -178,8 +178,7 @@ class UNet(keras.Model):
                     pyramid = downsample(pyramid, self.taps)
                     h = layer(pyramid, h)
                 case "merge" | "grow":
-                    pyramid = functional.barrier(layer(pyramid, gain=self.gain)) + h * self.gain
-                    h = pyramid
+                    h = pyramid = functional.scaled_sum(layer(pyramid), h, self.gain)
                 case "begin":
                     pyramid = layer(h)
                 case "draw":

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from ncsn_tf.backend.blank_weights import blank_weights
 from ncsn_tf.errors import UserError
 from ncsn_tf.settings.checkpoint import NEWEST, no_checkpoint
 from ncsn_tf.settings.config import Config
@@ -170,7 +171,8 @@ def load_network(path: str, use_average: bool = True) -> LoadedNetwork:
     """
     config = saved_config(path)
     average = use_average and config.ema_decay > 0
-    network = build_network(config)
+    with blank_weights():
+        network = build_network(config)
     part = "average" if average else "network"
     with readable(path) as plain:
         status = tf.train.Checkpoint(**{part: network}).restore(plain)

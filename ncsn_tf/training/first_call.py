@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from ncsn_tf.errors import UserError, original
+from ncsn_tf.errors import UserError, is_of_memory, original
 
 _TYPES = (
     tf.errors.InvalidArgumentError,
@@ -15,11 +15,9 @@ _TYPES = (
 )
 # What is compiled is one node of the graph that calls it.
 _OF_XLA = re.compile("xla|hlo|compil|PartitionedCall", re.IGNORECASE)
-# Another worker, the data, memory that is short, a device that fails.
+# Another worker, the data, a device that fails.
 _OF_OTHERS = re.compile(
-    "collective|iterator|out.of.memory|resource.exhausted|CUDA_ERROR|DNN library"
-    "|failed to (run|launch|execute)",
-    re.IGNORECASE,
+    "collective|iterator|CUDA_ERROR|DNN library|failed to (run|launch|execute)", re.IGNORECASE
 )
 # Before what is said stand headings, and where in the program the nodes were made.
 _HEADING = re.compile(
@@ -44,8 +42,8 @@ def compiled_by_xla() -> Iterator[None]:
     try:
         yield
     except _TYPES as error:
-        is_of_xla = _OF_XLA.search(error.message) and not _OF_OTHERS.search(error.message)
-        if original(error) is not error or not is_of_xla:
+        is_of_others = is_of_memory(error) or _OF_OTHERS.search(error.message)
+        if original(error) is not error or is_of_others or not _OF_XLA.search(error.message):
             raise
         raise UserError(
             f"XLA cannot compile the training step: {_first_line(error)}; --nojit_compile trains "

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from ncsn_tf.backend.blank_weights import blank_weights
 from ncsn_tf.backend.compat import raw_variable, raw_variables
 from ncsn_tf.backend.compat_optimizers import build_optimizer
 from ncsn_tf.settings.averages import lengths_of
@@ -50,7 +51,8 @@ class TrainingState:
             self.evaluation_network = self.network
             if config.ema_decay:
                 self.average = FlatWeights(self.network)
-                self.evaluation_network = build_network(config)
+                with blank_weights():
+                    self.evaluation_network = build_network(config)
                 # What is not trained has no average: the frequencies of a Fourier embedding.
                 fixed = (self.evaluation_network, self.network)
                 for copy, own in zip(

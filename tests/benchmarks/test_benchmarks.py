@@ -121,6 +121,17 @@ def test_shapes_of_convolutions():
     assert halving.multiply_adds(unmerged=True) == 6 * 4 * 5 * (3 * 3 * 2)
 
 
+@pytest.mark.parametrize("product", convolutions.PRODUCTS)
+def test_every_convolution_of_the_third_generation_is_measured(product):
+    network = NCSNpp((8, 8, 1), 4, (1, 2), num_res_blocks=1, progressive_input="residual")
+    shapes = operations.convolutions(network, network.image_shape)
+    assert [str(each) for each in shapes if each.padding == "VALID"] == [
+        "9x9, 1 to 4, 3x3, stride 2, without borders"
+    ]
+    for shape in shapes:
+        assert np.isfinite(convolutions.product_fn(shape, product, 2, 2)())
+
+
 def test_an_image_that_is_taken_apart_is_counted_whole():
     def network(x, levels):
         return functional.dilated_convolution(x, tf.ones([3, 3, 2, 5]), 2)

@@ -262,6 +262,7 @@ def test_serialisation_round_trip(cls, options, shapes):
 
 @all_blocks
 def test_mixed_precision(cls, options, shapes):
+    keras.utils.set_random_seed(0)
     exact = built(cls(4, NUM_LEVELS, **options), *shapes)
     block = built(cls(4, NUM_LEVELS, dtype="mixed_bfloat16", **options), *shapes)
     assert all(tf.as_dtype(weight.dtype) == tf.float32 for weight in block.weights)

@@ -348,9 +348,8 @@ def test_a_grpc_server_that_comes_back_is_found(connect, server):
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
         thread.join(10)
-    assert (
-        min(np.diff(tried[4:])) < 2.5
-    )  # between the fifth and the sixth gRPC itself waits for 6 s
+    # Between the fifth and the sixth gRPC itself waits for 6 s.
+    assert min(np.diff(tried[4:])) < 2.5
     relay = serving_server.Relay(server.relay.target_port, port)
     wait_for(lambda: succeeds(transport.status))
     relay.close()
