@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ncsn_tf.backend.blank_weights import kernel_initializer
 from ncsn_tf.backend.compat import KEEP_FLOAT32, has_dilated_gradients
 from ncsn_tf.models import functional
 
@@ -102,7 +103,7 @@ class Convolution(keras.layers.Layer):
         self.kernel = self.add_weight(
             name="kernel",
             shape=(self.size, self.size, inputs, self.filters),
-            initializer=uniform() if is_plain else variance_scaling(self.scale),
+            initializer=kernel_initializer(uniform() if is_plain else variance_scaling(self.scale)),
             **KEEP_FLOAT32,
         )
         self.bias = None

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ncsn_tf.backend.blank_weights import kernel_initializer
 from ncsn_tf.models import functional
 from ncsn_tf.models.group_norm import GroupNorm
 from ncsn_tf.models.layers import Convolution, variance_scaling
@@ -91,7 +92,10 @@ class ResNetBlock(keras.layers.Layer):
         self.conv0.build(input_shape)
         if self.embedding:
             self.dense = keras.layers.Dense(
-                self.filters, kernel_initializer=variance_scaling(1.0), name="dense", **policy
+                self.filters,
+                kernel_initializer=kernel_initializer(variance_scaling(1.0)),
+                name="dense",
+                **policy,
             )
             self.dense.build((None, self.embedding))
         inner = (None, *input_shape[1:3], self.filters)
